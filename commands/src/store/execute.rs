@@ -1,0 +1,254 @@
+//! Load, decide, append, and again when someone else was faster.
+
+use std::any::Any;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::aggregate::Aggregate;
+use domain::event::{EventBody, Metadata};
+use domain::refusal::Refusal;
+use lru::LruCache;
+use uuid::Uuid;
+
+use super::batch::{Append, Claim, Expected, NewEvent, Outcome, StreamAppend};
+use super::load::Loaded;
+use super::Store;
+use crate::CommandError;
+
+/// How often a command is decided again after a conflict.
+const MAX_DECISIONS: u32 = 10;
+const CACHED_STATES: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+
+/// Where a command comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub tenant_id: Uuid,
+    /// Repeating a command under the same id has no second effect.
+    pub command_id: Uuid,
+    pub metadata: Metadata,
+    /// From `If-Match`: refuse instead of deciding again when the stream is at another version.
+    pub if_version: Option<i64>,
+}
+
+impl Origin {
+    #[must_use]
+    pub fn new(tenant_id: Uuid, metadata: Metadata) -> Self {
+        Self { tenant_id, command_id: crate::ids::new_id(), metadata, if_version: None }
+    }
+
+    /// The same origin for one more command; `name` tells it from the others of the same request.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Self {
+        Self { command_id: crate::ids::named_id(self.command_id, name), if_version: None, ..self.clone() }
+    }
+}
+
+/// What a decision wants: events, and claims that commit with them. No events means that it is already so.
+#[derive(Clone, Debug)]
+pub struct Decision<E> {
+    pub events: Vec<E>,
+    pub claims: Vec<Claim>,
+    pub releases: Vec<Claim>,
+    /// Events of other streams that must happen together with these.
+    pub also: Vec<Part>,
+}
+
+/// Events of one stream within a command that spans several.
+#[derive(Clone, Debug)]
+pub struct Part(pub StreamAppend);
+
+impl Part {
+    #[must_use]
+    pub fn of<A: Aggregate>(stream_id: Uuid, expected: Expected, events: &[A::Event]) -> Self {
+        Self(StreamAppend { stream_type: A::STREAM, stream_id, expected, events: events.iter().map(encode).collect() })
+    }
+}
+
+impl<E> Decision<E> {
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { events: Vec::new(), claims: Vec::new(), releases: Vec::new(), also: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn one(event: E) -> Self {
+        Self::all(vec![event])
+    }
+
+    #[must_use]
+    pub fn all(events: Vec<E>) -> Self {
+        Self { events, ..Self::nothing() }
+    }
+
+    #[must_use]
+    pub fn claiming(mut self, scope: &'static str, key: impl Into<String>, owner: Uuid) -> Self {
+        self.claims.push(Claim { scope, key: key.into(), owner });
+        self
+    }
+
+    #[must_use]
+    pub fn releasing(mut self, scope: &'static str, key: impl Into<String>, owner: Uuid) -> Self {
+        self.releases.push(Claim { scope, key: key.into(), owner });
+        self
+    }
+
+    #[must_use]
+    pub fn also(mut self, part: Part) -> Self {
+        self.also.push(part);
+        self
+    }
+}
+
+impl<E> From<Vec<E>> for Decision<E> {
+    fn from(events: Vec<E>) -> Self {
+        Self::all(events)
+    }
+}
+
+/// A command that happened, or was already so.
+#[derive(Clone, Debug)]
+pub struct Decided<A> {
+    pub state: A,
+    pub version: i64,
+    pub log_id: i16,
+    /// The last position written; 0 when nothing was.
+    pub position: i64,
+}
+
+impl Store {
+    /// Runs one command against one stream.
+    ///
+    /// `decide` is called again with newer state after a conflict; it must be pure. A claim that someone else holds
+    /// is answered by `taken`, which turns the claim's scope into the refusal that the caller understands.
+    ///
+    /// # Errors
+    /// The refusal of `decide` or `taken`, `Refusal::stale` for an `If-Match` that does not hold, or a failure.
+    pub async fn execute<A: Aggregate>(
+        &self,
+        origin: &Origin,
+        stream_id: Uuid,
+        decide: impl Fn(&A) -> Result<Decision<A::Event>, Refusal> + Send,
+    ) -> Result<Decided<A>, CommandError> {
+        let log_id = self.log_of(origin.tenant_id).await?;
+        let mut fresh = false;
+        let mut loaded = match self.cached::<A>(origin.tenant_id, stream_id) {
+            Some(cached) => cached,
+            None => {
+                fresh = true;
+                self.load_stream::<A>(origin.tenant_id, stream_id).await?
+            }
+        };
+        for _ in 0..MAX_DECISIONS {
+            let decision = check_version(origin, &loaded).and_then(|()| decide(&loaded.state));
+            let append = match decision {
+                Ok(decision) if !decision.events.is_empty() => to_append::<A>(origin, stream_id, &loaded, decision),
+                settled if fresh => {
+                    settled?;
+                    self.remember(origin.tenant_id, stream_id, &loaded);
+                    return Ok(Decided { state: loaded.state, version: loaded.version, log_id, position: 0 });
+                }
+                // A cached state may be old: "no" and "already so" are only said about a current one.
+                _ => {
+                    loaded = self.catch_up(origin.tenant_id, stream_id, loaded).await?;
+                    fresh = true;
+                    continue;
+                }
+            };
+            match self.append(append).await? {
+                Outcome::Appended(events) => {
+                    let position = events.last().map_or(0, |e| e.position);
+                    apply(&mut loaded, stream_id, events)?;
+                    if A::HOLDS_PERSONAL_DATA {
+                        // What was written is sealed; the caller wants to see it.
+                        loaded = self.load_stream(origin.tenant_id, stream_id).await?;
+                    }
+                    self.remember(origin.tenant_id, stream_id, &loaded);
+                    return Ok(Decided { state: loaded.state, version: loaded.version, log_id, position });
+                }
+                Outcome::Duplicate { last_position } => {
+                    let loaded = self.catch_up(origin.tenant_id, stream_id, loaded).await?;
+                    return Ok(Decided {
+                        state: loaded.state,
+                        version: loaded.version,
+                        log_id,
+                        position: last_position,
+                    });
+                }
+                Outcome::Conflict { .. } => {
+                    metrics::counter!("command_conflicts_total").increment(1);
+                    loaded = self.catch_up(origin.tenant_id, stream_id, loaded).await?;
+                    fresh = true;
+                }
+                Outcome::Taken { scope, .. } => return Err(taken(scope).into()),
+            }
+        }
+        Err(Refusal::conflict("contended", "Too many others are changing this at the moment; try again.").into())
+    }
+
+    fn cached<A: Aggregate>(&self, tenant_id: Uuid, stream_id: Uuid) -> Option<Loaded<A>> {
+        let state = self.0.cache.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(tenant_id, stream_id)).cloned()?;
+        state.downcast_ref::<Loaded<A>>().cloned()
+    }
+
+    fn remember<A: Aggregate>(&self, tenant_id: Uuid, stream_id: Uuid, loaded: &Loaded<A>) {
+        let mut cache = self.0.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.put((tenant_id, stream_id), Arc::new(loaded.clone()));
+    }
+}
+
+/// States of streams that changed lately. The version check keeps them honest.
+pub(super) struct StateCache(Mutex<LruCache<(Uuid, Uuid), Arc<dyn Any + Send + Sync>>>);
+
+impl Default for StateCache {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(CACHED_STATES)))
+    }
+}
+
+fn check_version<A>(origin: &Origin, loaded: &Loaded<A>) -> Result<(), Refusal> {
+    match origin.if_version {
+        Some(version) if version != loaded.version => Err(Refusal::stale()),
+        _ => Ok(()),
+    }
+}
+
+/// A claim's scope is the field that must be unique.
+fn taken(scope: &str) -> Refusal {
+    Refusal::conflict("already_taken", format!("This {} is already in use.", scope.replace('_', " ")))
+}
+
+fn encode<E: EventBody>(event: &E) -> NewEvent {
+    let (event_type, payload) = event.encode();
+    NewEvent { schema_version: E::schema_version(&event_type), event_type, payload }
+}
+
+fn to_append<A: Aggregate>(
+    origin: &Origin,
+    stream_id: Uuid,
+    loaded: &Loaded<A>,
+    decision: Decision<A::Event>,
+) -> Append {
+    let own = Part::of::<A>(stream_id, Expected::Version(loaded.version), &decision.events);
+    Append {
+        tenant_id: origin.tenant_id,
+        command_id: origin.command_id,
+        metadata: origin.metadata.clone(),
+        streams: std::iter::once(own).chain(decision.also).map(|part| part.0).collect(),
+        claims: decision.claims,
+        releases: decision.releases,
+    }
+}
+
+fn apply<A: Aggregate>(
+    loaded: &mut Loaded<A>,
+    stream_id: Uuid,
+    events: Vec<domain::event::Recorded<serde_json::Value>>,
+) -> Result<(), CommandError> {
+    for event in events.into_iter().filter(|e| e.stream_id == stream_id) {
+        let context = event.context();
+        let body = A::Event::decode(&event.event_type, event.schema_version, event.body).map_err(CommandError::failed)?;
+        loaded.state.evolve(&body, context);
+        loaded.version = context.version;
+    }
+    Ok(())
+}

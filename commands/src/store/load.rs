@@ -1,0 +1,179 @@
+//! Reading streams, and folding them into state.
+
+use domain::aggregate::Aggregate;
+use domain::event::{EventBody, Metadata, Recorded};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::Store;
+use crate::CommandError;
+
+/// Events read at once; a longer stream is read in pages, so that memory stays bounded.
+const PAGE: i64 = 1_000;
+/// A stream that is this much longer than its snapshot gets a new one.
+const SNAPSHOT_EVERY: i64 = 200;
+
+/// The columns that [`event_from_row`] reads.
+pub const EVENT_COLUMNS: &str = "log_id, position, tenant_id, stream_type, stream_id, version, event_type, \
+     schema_version, event_id, command_id, metadata, recorded_at, payload";
+
+/// # Errors
+/// When a column is missing or does not decode.
+pub fn event_from_row(row: &PgRow) -> Result<Recorded<Value>, sqlx::Error> {
+    let Json(metadata): Json<Metadata> = row.try_get("metadata")?;
+    Ok(Recorded {
+        log_id: row.try_get("log_id")?,
+        position: row.try_get("position")?,
+        tenant_id: row.try_get("tenant_id")?,
+        stream_type: row.try_get("stream_type")?,
+        stream_id: row.try_get("stream_id")?,
+        version: row.try_get("version")?,
+        event_type: row.try_get("event_type")?,
+        schema_version: row.try_get("schema_version")?,
+        event_id: row.try_get("event_id")?,
+        command_id: row.try_get("command_id")?,
+        metadata,
+        recorded_at: row.try_get("recorded_at")?,
+        body: row.try_get("payload")?,
+    })
+}
+
+/// State at a version.
+#[derive(Clone)]
+pub(super) struct Loaded<A> {
+    pub state: A,
+    pub version: i64,
+}
+
+impl<A: Aggregate> Default for Loaded<A> {
+    fn default() -> Self {
+        Self { state: A::default(), version: 0 }
+    }
+}
+
+impl Store {
+    /// The state of a stream now; the default where there is none.
+    ///
+    /// # Errors
+    /// Database errors, or an event that does not decode.
+    pub async fn load<A: Aggregate>(&self, tenant_id: Uuid, stream_id: Uuid) -> Result<A, CommandError> {
+        Ok(self.load_stream::<A>(tenant_id, stream_id).await?.state)
+    }
+
+    pub(super) async fn load_stream<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+    ) -> Result<Loaded<A>, CommandError> {
+        let start = self.snapshot::<A>(tenant_id, stream_id).await?.unwrap_or_default();
+        let from = start.version;
+        let loaded = self.catch_up(tenant_id, stream_id, start).await?;
+        if !A::HOLDS_PERSONAL_DATA && loaded.version - from >= SNAPSHOT_EVERY {
+            self.save_snapshot(tenant_id, stream_id, &loaded).await?;
+        }
+        Ok(loaded)
+    }
+
+    /// Folds what came after `loaded`.
+    pub(super) async fn catch_up<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+        mut loaded: Loaded<A>,
+    ) -> Result<Loaded<A>, CommandError> {
+        loop {
+            let mut events = self.read_stream(tenant_id, A::STREAM, stream_id, loaded.version, PAGE).await?;
+            if A::HOLDS_PERSONAL_DATA {
+                let keys = self.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
+                events.iter_mut().for_each(|e| keys.open(e.tenant_id, &mut e.body));
+            }
+            let full = events.len() as i64 == PAGE;
+            for event in events {
+                let context = event.context();
+                let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
+                    .map_err(|e| CommandError::failed(format!("event {}: {e}", event.event_id)))?;
+                loaded.state.evolve(&body, context);
+                loaded.version = context.version;
+            }
+            if !full {
+                return Ok(loaded);
+            }
+        }
+    }
+
+    /// A page of a stream after a version, sealed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn read_stream(
+        &self,
+        tenant_id: Uuid,
+        stream_type: &str,
+        stream_id: Uuid,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Recorded<Value>>, CommandError> {
+        let log_id = self.log_of(tenant_id).await?;
+        let rows = sqlx::query(
+            "SELECT log_id, position, tenant_id, stream_type, stream_id, version, event_type, schema_version, event_id,
+                 command_id, metadata, recorded_at, payload
+             FROM events WHERE log_id = $1 AND stream_id = $2 AND version > $3 AND tenant_id = $4 AND stream_type = $5
+             ORDER BY version LIMIT $6",
+        )
+        .bind(log_id)
+        .bind(stream_id)
+        .bind(after)
+        .bind(tenant_id)
+        .bind(stream_type)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.iter().map(event_from_row).collect::<Result<_, _>>()?)
+    }
+
+    async fn snapshot<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+    ) -> Result<Option<Loaded<A>>, CommandError> {
+        let row: Option<(i64, Value)> = sqlx::query_as(
+            "SELECT version, state FROM snapshots WHERE tenant_id = $1 AND stream_id = $2 AND shape = $3",
+        )
+        .bind(tenant_id)
+        .bind(stream_id)
+        .bind(shape::<A>())
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(row.and_then(|(version, state)| Some(Loaded { state: serde_json::from_value(state).ok()?, version })))
+    }
+
+    async fn save_snapshot<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+        loaded: &Loaded<A>,
+    ) -> Result<(), CommandError> {
+        let state = serde_json::to_value(&loaded.state).map_err(CommandError::failed)?;
+        sqlx::query(
+            "INSERT INTO snapshots AS old (tenant_id, stream_id, version, shape, state) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (tenant_id, stream_id) DO UPDATE SET version = $3, shape = $4, state = $5
+             WHERE old.version < $3 OR old.shape <> $4",
+        )
+        .bind(tenant_id)
+        .bind(stream_id)
+        .bind(loaded.version)
+        .bind(shape::<A>())
+        .bind(state)
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+}
+
+/// A snapshot of another shape or another release of `evolve` is not used.
+fn shape<A: Aggregate>() -> String {
+    format!("{}-{}", A::STREAM, A::SHAPE)
+}

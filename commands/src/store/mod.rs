@@ -1,0 +1,127 @@
+//! The event store: several logs on PostgreSQL, read by stream and appended in groups.
+
+mod appender;
+mod batch;
+mod execute;
+mod progress;
+mod load;
+mod tenants;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+pub use appender::{MAX_BATCH, QUEUE_LIMIT};
+pub use batch::{Append, Claim, Expected, NewEvent, Outcome, StreamAppend};
+pub use execute::{Decided, Decision, Origin, Part};
+pub use progress::{HEAD, Progress};
+pub use load::{EVENT_COLUMNS, event_from_row};
+
+use crate::CommandError;
+use crate::clock::Clock;
+use crate::vault::Vault;
+use appender::Appender;
+use execute::StateCache;
+use tenants::Tenants;
+
+/// Cheap to clone; all clones share the queues and the caches.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    pool: PgPool,
+    clock: Clock,
+    vault: Vault,
+    progress: Arc<Progress>,
+    appenders: HashMap<i16, Appender>,
+    tenants: Tenants,
+    cache: StateCache,
+}
+
+impl Store {
+    /// `pool` connects as the engine role.
+    ///
+    /// # Errors
+    /// When the database can't be read, has no logs, or the secret is too short.
+    pub async fn open(pool: PgPool, clock: Clock, secret: &[u8]) -> Result<Self, CommandError> {
+        let logs: Vec<i16> =
+            sqlx::query_scalar("SELECT log_id FROM logs ORDER BY log_id").fetch_all(&pool).await?;
+        if logs.is_empty() {
+            return Err(CommandError::failed("the database has no logs: run the migrations"));
+        }
+        let vault = Vault::new(pool.clone(), clock.clone(), secret)?;
+        let progress = Arc::new(Progress::default());
+        progress.connect(&pool);
+        let appenders = logs
+            .iter()
+            .map(|log| (*log, Appender::start(*log, pool.clone(), clock.clone(), Arc::clone(&progress))))
+            .collect();
+        let tenants = Tenants::new(pool.clone(), logs);
+        Ok(Self(Arc::new(Shared { pool, clock, vault, progress, appenders, tenants, cache: StateCache::default() })))
+    }
+
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    #[must_use]
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.0.progress
+    }
+
+    #[must_use]
+    pub fn logs(&self) -> &[i16] {
+        self.0.tenants.logs()
+    }
+
+    /// The log that holds a tenant's events; a new tenant gets one.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn log_of(&self, tenant_id: Uuid) -> Result<i16, CommandError> {
+        self.0.tenants.log_of(tenant_id).await
+    }
+
+    /// Who holds a claim.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn claim_owner(&self, tenant_id: Uuid, scope: &str, key: &str) -> Result<Option<Uuid>, CommandError> {
+        let log_id = self.log_of(tenant_id).await?;
+        Ok(sqlx::query_scalar(
+            "SELECT owner FROM claims WHERE log_id = $1 AND tenant_id = $2 AND scope = $3 AND key = $4",
+        )
+        .bind(log_id)
+        .bind(tenant_id)
+        .bind(scope)
+        .bind(key)
+        .fetch_optional(&self.0.pool)
+        .await?)
+    }
+
+    /// Seals and appends, without deciding anything.
+    ///
+    /// # Errors
+    /// `Busy` when the log's queue is full; sealing and database errors.
+    pub async fn append(&self, mut append: Append) -> Result<Outcome, CommandError> {
+        let log_id = self.log_of(append.tenant_id).await?;
+        for event in append.streams.iter_mut().flat_map(|s| &mut s.events) {
+            self.0.vault.seal(append.tenant_id, &mut event.payload).await?;
+        }
+        let appender = self.0.appenders.get(&log_id).ok_or_else(|| CommandError::failed("no such log"))?;
+        appender.append(append).await
+    }
+}

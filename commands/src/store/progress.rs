@@ -1,0 +1,114 @@
+//! How far each log and each of its readers is, told in process at once and to other processes by a coalesced NOTIFY
+//! on a connection of its own. Both only wake whoever waits; polling is the backstop, so a lost notification costs
+//! time and nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::{Notify, watch};
+
+/// The name under which a log's own head is kept, beside the names of projections.
+pub const HEAD: &str = "head";
+
+const CHANNEL: &str = "omnistream_progress";
+/// Other processes hear of progress at most this much later.
+const COALESCE: Duration = Duration::from_millis(2);
+/// How long a broken notification connection rests before it is made anew.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+type Mark = (String, i16);
+
+/// Positions by name and log.
+#[derive(Default)]
+pub struct Progress {
+    marks: RwLock<HashMap<Mark, watch::Sender<i64>>>,
+    advanced: Notify,
+}
+
+impl Progress {
+    /// Follows a position; 0 until it is heard of.
+    #[must_use]
+    pub fn follow(&self, name: &str, log_id: i16) -> watch::Receiver<i64> {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.entry((name.to_owned(), log_id)).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// Tells this process, and soon the others.
+    pub fn advance(&self, name: &str, log_id: i16, position: i64) {
+        if self.raise(name, log_id, position) {
+            self.advanced.notify_one();
+        }
+    }
+
+    fn raise(&self, name: &str, log_id: i16, position: i64) -> bool {
+        let mark = (name.to_owned(), log_id);
+        {
+            let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(sender) = marks.get(&mark) {
+                return sender.send_if_modified(|known| {
+                    let ahead = position > *known;
+                    *known = position.max(*known);
+                    ahead
+                });
+            }
+        }
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.entry(mark).or_insert_with(|| watch::Sender::new(0)).send_replace(position);
+        true
+    }
+
+    /// Tells other processes and listens to them, until the program ends.
+    pub fn connect(self: &Arc<Self>, pool: &PgPool) {
+        tokio::spawn(Arc::clone(self).tell(pool.clone()));
+        tokio::spawn(Arc::clone(self).listen(pool.clone()));
+    }
+
+    async fn tell(self: Arc<Self>, pool: PgPool) {
+        let mut told: HashMap<Mark, i64> = HashMap::new();
+        loop {
+            self.advanced.notified().await;
+            tokio::time::sleep(COALESCE).await;
+            let news: Vec<String> = {
+                let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+                let now = marks.iter().map(|(mark, sender)| (mark.clone(), *sender.borrow()));
+                now.filter(|(mark, position)| told.insert(mark.clone(), *position) != Some(*position))
+                    .map(|((name, log), position)| format!("{name}:{log}:{position}"))
+                    .collect()
+            };
+            let sent = sqlx::query("SELECT pg_notify($1, news) FROM unnest($2::text[]) AS news")
+                .bind(CHANNEL)
+                .bind(&news)
+                .execute(&pool)
+                .await;
+            if let Err(error) = sent {
+                tracing::warn!(%error, "other processes could not be told of progress; they will poll");
+            }
+        }
+    }
+
+    async fn listen(self: Arc<Self>, pool: PgPool) {
+        loop {
+            if let Err(error) = self.listen_once(&pool).await {
+                tracing::warn!(%error, "not hearing of other processes' progress; polling");
+            }
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+
+    async fn listen_once(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        loop {
+            let heard = listener.recv().await?;
+            let mut parts = heard.payload().split(':');
+            if let (Some(name), Some(Ok(log)), Some(Ok(position))) =
+                (parts.next(), parts.next().map(str::parse), parts.next().map(str::parse))
+            {
+                self.raise(name, log, position);
+            }
+        }
+    }
+}

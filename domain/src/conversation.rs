@@ -1,0 +1,178 @@
+//! Everything that one customer and one of our accounts ever said to each other.
+//!
+//! There is one conversation per contact and account: a message to a resolved one reopens it. Messages are events of
+//! this stream, so that their order, the messaging window and the unread count are decided on one consistent state;
+//! what happens to an outbound message after it was queued is the stream of that message (`message.rs`).
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::aggregate::Aggregate;
+use crate::channel::Channel;
+use crate::event::{Context, EventBody};
+use crate::message_content::MessageContent;
+use crate::personal::Personal;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum ConversationEvent {
+    #[serde(rename = "conversation.opened")]
+    Opened { contact_id: Uuid, account_id: Uuid, channel: Channel, division_id: Option<Uuid> },
+    #[serde(rename = "conversation.assigned")]
+    Assigned { agent_id: Uuid },
+    #[serde(rename = "conversation.unassigned")]
+    Unassigned,
+    #[serde(rename = "conversation.status_changed")]
+    StatusChanged { status: ConversationStatus },
+    #[serde(rename = "conversation.read")]
+    Read {
+        /// The channel's id of the newest customer message, for the read receipt.
+        external_id: Option<String>,
+    },
+    /// The whole set after the change.
+    #[serde(rename = "conversation.tagged")]
+    Tagged { tags: Vec<String> },
+    #[serde(rename = "conversation.moved_to_division")]
+    MovedToDivision { division_id: Option<Uuid> },
+    /// From here on AI answers stay away.
+    #[serde(rename = "conversation.taken_over")]
+    TakenOver { agent_id: Uuid },
+    #[serde(rename = "message.received")]
+    MessageReceived(Box<MessageReceived>),
+    #[serde(rename = "message.queued")]
+    MessageQueued(Box<MessageQueued>),
+}
+
+impl EventBody for ConversationEvent {}
+
+/// A customer wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageReceived {
+    pub message_id: Uuid,
+    pub contact_id: Uuid,
+    pub account_id: Uuid,
+    pub channel: Channel,
+    /// The channel's id of the message.
+    pub external_id: String,
+    /// The content's type, which stays known when the content is erased.
+    pub kind: String,
+    pub sender: Personal<String>,
+    pub content: Personal<MessageContent>,
+    /// When the customer sent it, by the channel's clock.
+    pub sent_at: DateTime<Utc>,
+    /// The channel's id of the message that this one answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwarded: bool,
+    /// The advertisement that the customer came from, as the channel describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referral: Option<Value>,
+}
+
+/// We want to write: the worker sends it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageQueued {
+    pub message_id: Uuid,
+    pub contact_id: Uuid,
+    pub account_id: Uuid,
+    pub channel: Channel,
+    /// The content's type, which stays known when the content is erased.
+    pub kind: String,
+    pub content: Personal<MessageContent>,
+    /// The channel's id of the message that a reaction or an answer refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refers_to: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConversationStatus {
+    #[default]
+    Open,
+    /// Waiting for the customer.
+    Pending,
+    Resolved,
+}
+
+impl ConversationStatus {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Pending => "pending",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    pub contact_id: Uuid,
+    pub account_id: Uuid,
+    pub channel: Channel,
+    pub status: ConversationStatus,
+    pub assigned_agent_id: Option<Uuid>,
+    pub division_id: Option<Uuid>,
+    pub tags: Vec<String>,
+    pub unread_count: i64,
+    pub ai_stopped: bool,
+    pub last_customer_message_at: Option<DateTime<Utc>>,
+    pub last_customer_external_id: Option<String>,
+    pub last_message_at: Option<DateTime<Utc>>,
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+impl Conversation {
+    /// Whether free text may be sent. At exactly the window's length after the customer's message it is closed.
+    #[must_use]
+    pub fn window_open(&self, at: DateTime<Utc>) -> bool {
+        let Some(hours) = self.channel.window_hours() else {
+            return true;
+        };
+        self.last_customer_message_at.is_some_and(|last| at < last + TimeDelta::hours(hours))
+    }
+}
+
+impl Aggregate for Conversation {
+    const STREAM: &'static str = "conversation";
+    type Event = ConversationEvent;
+
+    fn evolve(&mut self, event: &ConversationEvent, context: Context) {
+        match event {
+            ConversationEvent::Opened { contact_id, account_id, channel, division_id } => {
+                self.contact_id = *contact_id;
+                self.account_id = *account_id;
+                self.channel = *channel;
+                self.division_id = *division_id;
+                self.created_at = Some(context.at);
+                self.last_message_at = Some(context.at);
+            }
+            ConversationEvent::Assigned { agent_id } => self.assigned_agent_id = Some(*agent_id),
+            ConversationEvent::Unassigned => self.assigned_agent_id = None,
+            ConversationEvent::StatusChanged { status } => self.status = *status,
+            ConversationEvent::Read { .. } => self.unread_count = 0,
+            ConversationEvent::Tagged { tags } => self.tags.clone_from(tags),
+            ConversationEvent::MovedToDivision { division_id } => self.division_id = *division_id,
+            ConversationEvent::TakenOver { agent_id } => {
+                self.assigned_agent_id = Some(*agent_id);
+                self.ai_stopped = true;
+            }
+            ConversationEvent::MessageReceived(message) => {
+                self.unread_count += 1;
+                self.last_message_at = Some(context.at);
+                // A late delivery must not open the window again, nor must the channel's clock running ahead.
+                let sent_at = message.sent_at.min(context.at);
+                self.last_customer_message_at = self.last_customer_message_at.max(Some(sent_at));
+                self.last_customer_external_id = Some(message.external_id.clone());
+            }
+            ConversationEvent::MessageQueued(_) => self.last_message_at = Some(context.at),
+        }
+    }
+
+    fn exists(&self) -> bool {
+        self.created_at.is_some()
+    }
+}

@@ -1,0 +1,26 @@
+//! What OmniStream knows about its business: facts (events), what follows from them (state), and pure rules.
+//!
+//! Nothing here reads a clock, a database or the network; time and ids come as arguments. One file per aggregate
+//! holds its events, its state and `evolve`.
+
+pub mod agent;
+pub mod aggregate;
+pub mod api_key;
+pub mod canonical;
+pub mod channel;
+pub mod contact;
+pub mod conversation;
+pub mod event;
+pub mod integration_account;
+pub mod message;
+pub mod message_content;
+pub mod object_id;
+pub mod organization;
+pub mod personal;
+pub mod refusal;
+pub mod registry;
+pub mod role;
+pub mod session;
+pub mod super_admin;
+pub mod upcast;
+pub mod whatsapp;

@@ -1,0 +1,54 @@
+//! Old events in today's shape: each step takes one event type from one schema version to the next.
+
+use serde_json::Value;
+
+type Step = (&'static str, i16, fn(Value) -> Value);
+
+/// Every schema change that ever shipped, oldest first. A step is never edited once events of its version exist.
+const STEPS: &[Step] = &[];
+
+/// Brings a stored payload to the version that the code reads.
+#[must_use]
+pub fn upcast(event_type: &str, schema_version: i16, payload: Value) -> Value {
+    apply(STEPS, event_type, schema_version, payload)
+}
+
+fn apply(steps: &[Step], event_type: &str, schema_version: i16, payload: Value) -> Value {
+    let mut version = schema_version;
+    let mut payload = payload;
+    for (kind, from, step) in steps {
+        if *kind == event_type && *from == version {
+            payload = step(payload);
+            version += 1;
+        }
+    }
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const EXAMPLE: &[Step] = &[
+        ("thing.named", 1, |mut v| {
+            v["full_name"] = v["name"].take();
+            v
+        }),
+        ("other.named", 2, |_| json!("not this one")),
+        ("thing.named", 2, |mut v| {
+            v["language"] = json!("id");
+            v
+        }),
+    ];
+
+    #[test]
+    fn steps_chain_from_the_stored_version_onwards() {
+        let old = apply(EXAMPLE, "thing.named", 1, json!({"name": "A"}));
+        assert_eq!((&old["full_name"], &old["language"]), (&json!("A"), &json!("id")));
+        let newer = apply(EXAMPLE, "thing.named", 2, json!({"full_name": "A"}));
+        assert_eq!(newer, json!({"full_name": "A", "language": "id"}));
+        let current = apply(EXAMPLE, "thing.named", 3, json!({"full_name": "A"}));
+        assert_eq!(current, json!({"full_name": "A"}));
+    }
+}

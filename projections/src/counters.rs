@@ -1,0 +1,51 @@
+//! Counts kept by the event instead of counted at query time: what usage and limits are about.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::event::{Event, FoldError};
+use crate::projection::Projection;
+use crate::row;
+use crate::table::{Fold, Key, table};
+
+/// Contacts that exist, over all time.
+pub const CONTACTS: &str = "contacts";
+/// Messages in both directions, per UTC month.
+pub const MESSAGES: &str = "messages";
+
+row! {
+    CounterRow in "counters" key (tenant_id, name, period) {
+        tenant_id: Uuid,
+        name: String,
+        period: String,
+        value: i64,
+    }
+}
+
+#[must_use]
+pub fn projection() -> Projection {
+    Projection::read_model("counters", vec![table::<Counters>()])
+}
+
+struct Counters;
+
+impl Fold for Counters {
+    type Row = CounterRow;
+
+    fn keys(event: &Event) -> Vec<Key> {
+        let (name, period) = match event.event_type.as_str() {
+            "contact.created" | "contact.erased" => (CONTACTS, String::new()),
+            "message.received" | "message.queued" => (MESSAGES, event.recorded_at.format("%Y-%m").to_string()),
+            _ => return Vec::new(),
+        };
+        vec![vec![json!(event.tenant_id), json!(name), json!(period)]]
+    }
+
+    fn apply(key: &Key, row: Option<CounterRow>, event: &Event) -> Result<Option<CounterRow>, FoldError> {
+        let text = |index: usize| key.get(index).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        let mut row =
+            row.unwrap_or_else(|| CounterRow { tenant_id: event.tenant_id, name: text(1), period: text(2), value: 0 });
+        row.value += if event.event_type == "contact.erased" { -1 } else { 1 };
+        Ok(Some(row))
+    }
+}

@@ -1,0 +1,197 @@
+//! Aggregates as typed JSON: the default read model. One projector serves them all.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::aggregate::Aggregate;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::event::{Event, FoldError};
+use crate::projection::Projection;
+use crate::table::{ApplyError, Table, key_object, load_rows, upsert_rows};
+
+/// Streams whose state is not kept as a document: they have relational read models, or are too many.
+const WITHOUT_DOCUMENT: [&str; 3] = ["contact", "conversation", "message"];
+
+#[must_use]
+pub fn projection() -> Projection {
+    Projection::read_model("documents", vec![Box::new(Documents)])
+}
+
+struct Documents;
+
+#[derive(Serialize, Deserialize)]
+struct DocumentRow {
+    tenant_id: Uuid,
+    collection: String,
+    id: Uuid,
+    version: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    doc: Value,
+}
+
+#[async_trait::async_trait]
+impl Table for Documents {
+    fn name(&self) -> &'static str {
+        "documents"
+    }
+
+    fn key(&self) -> &'static [&'static str] {
+        &["tenant_id", "collection", "id"]
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["tenant_id", "collection", "id", "version", "created_at", "updated_at", "doc"]
+    }
+
+    async fn apply(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError> {
+        let mut streams: HashMap<(Uuid, Uuid), Vec<&Event>> = HashMap::new();
+        for event in events.iter().filter(|e| !WITHOUT_DOCUMENT.contains(&e.stream_type.as_str())) {
+            streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
+        }
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<Value> = streams.values().map(|events| self.key_of(events[0])).collect();
+        let mut stored: HashMap<Uuid, DocumentRow> = HashMap::new();
+        for row in load_rows(tx, schema, self, &Value::Array(keys)).await? {
+            let row: DocumentRow = serde_json::from_value(row).map_err(FoldError::Row)?;
+            stored.insert(row.id, row);
+        }
+        let mut upserts = Vec::new();
+        for ((tenant_id, id), events) in streams {
+            upserts.push(fold(tenant_id, id, stored.remove(&id), &events)?);
+        }
+        Ok(upsert_rows(tx, schema, self, upserts).await?)
+    }
+}
+
+impl Documents {
+    fn key_of(&self, event: &Event) -> Value {
+        key_object(self.key(), &[json!(event.tenant_id), json!(event.stream_type), json!(event.stream_id)])
+    }
+}
+
+/// A deleted aggregate keeps its row without a document, so that its version goes on counting.
+fn fold(tenant_id: Uuid, id: Uuid, stored: Option<DocumentRow>, events: &[&Event]) -> Result<Value, FoldError> {
+    let (first, last) = (events[0], events[events.len() - 1]);
+    let kind = domain::registry::find(&first.stream_type)
+        .ok_or_else(|| FoldError::Inconsistent(format!("no aggregate is called {}", first.stream_type)))?;
+    let created_at = stored.as_ref().map_or(first.recorded_at, |row| row.created_at);
+    let state = stored.map(|row| row.doc).filter(|doc| !doc.is_null());
+    let doc = kind.fold(state, events).map_err(|e| FoldError::Decode(last.event_type.clone(), e))?;
+    let row = DocumentRow {
+        tenant_id,
+        collection: kind.name.to_owned(),
+        id,
+        version: last.version,
+        created_at,
+        updated_at: last.recorded_at,
+        doc: doc.unwrap_or(Value::Null),
+    };
+    Ok(serde_json::to_value(row)?)
+}
+
+/// An aggregate as the read model holds it.
+#[derive(Clone, Debug)]
+pub struct Document<A> {
+    pub id: Uuid,
+    pub version: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub state: A,
+}
+
+type Columns = (Uuid, i64, DateTime<Utc>, DateTime<Utc>, Value);
+
+fn document<A: Aggregate>((id, version, created_at, updated_at, doc): Columns) -> Result<Document<A>, sqlx::Error> {
+    let state = serde_json::from_value(doc).map_err(|e| sqlx::Error::Decode(e.into()))?;
+    Ok(Document { id, version, created_at, updated_at, state })
+}
+
+/// One aggregate of a tenant; nothing if it does not exist or was deleted.
+///
+/// # Errors
+/// Database errors, or a document that does not decode.
+pub async fn get<A: Aggregate>(
+    db: &mut PgConnection,
+    tenant_id: Uuid,
+    id: Uuid,
+) -> Result<Option<Document<A>>, sqlx::Error> {
+    let row: Option<Columns> = sqlx::query_as(
+        "SELECT id, version, created_at, updated_at, doc FROM read.documents
+         WHERE tenant_id = $1 AND collection = $2 AND id = $3 AND doc IS NOT NULL",
+    )
+    .bind(tenant_id)
+    .bind(A::STREAM)
+    .bind(id)
+    .fetch_optional(db)
+    .await?;
+    row.map(document).transpose()
+}
+
+/// All of a tenant's aggregates of one kind, oldest first. For kinds that a tenant has few of.
+///
+/// # Errors
+/// Database errors, or a document that does not decode.
+pub async fn list<A: Aggregate>(db: &mut PgConnection, tenant_id: Uuid) -> Result<Vec<Document<A>>, sqlx::Error> {
+    let rows: Vec<Columns> = sqlx::query_as(
+        "SELECT id, version, created_at, updated_at, doc FROM read.documents
+         WHERE tenant_id = $1 AND collection = $2 AND doc IS NOT NULL ORDER BY created_at, id",
+    )
+    .bind(tenant_id)
+    .bind(A::STREAM)
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(document).collect()
+}
+
+/// Every tenant's aggregates of one kind whose top-level field has this value, with their tenants: what is looked up
+/// before the tenant is known. `field` is one of the indexed ones: `email`, `key_hash`, `account_key`.
+///
+/// # Errors
+/// Database errors, or a document that does not decode.
+pub async fn find_anywhere<A: Aggregate>(
+    db: &mut PgConnection,
+    field: Lookup,
+    value: &str,
+) -> Result<Vec<(Uuid, Document<A>)>, sqlx::Error> {
+    #[derive(sqlx::FromRow)]
+    struct Found {
+        tenant_id: Uuid,
+        id: Uuid,
+        version: i64,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+        doc: Value,
+    }
+    let sql = match field {
+        Lookup::Email => {
+            "SELECT * FROM read.documents
+             WHERE collection IN ('agent', 'super_admin') AND collection = $1 AND doc ->> 'email' = $2 ORDER BY created_at"
+        }
+        Lookup::KeyHash => {
+            "SELECT * FROM read.documents WHERE collection = 'api_key' AND collection = $1 AND doc ->> 'key_hash' = $2"
+        }
+        Lookup::AccountKey => {
+            "SELECT * FROM read.documents
+             WHERE collection = 'integration_account' AND collection = $1 AND doc ->> 'account_key' = $2"
+        }
+    };
+    let rows: Vec<Found> = sqlx::query_as(sql).bind(A::STREAM).bind(value).fetch_all(db).await?;
+    rows.into_iter()
+        .map(|r| Ok((r.tenant_id, document((r.id, r.version, r.created_at, r.updated_at, r.doc))?)))
+        .collect()
+}
+
+/// The fields that have an index across tenants.
+#[derive(Clone, Copy, Debug)]
+pub enum Lookup {
+    Email,
+    KeyHash,
+    AccountKey,
+}

@@ -1,0 +1,29 @@
+//! Read models: what the log means, in tables made for the questions that are asked.
+//!
+//! A projection is a set of tables; a table is a pure fold from events to rows ([`table::Fold`]). One engine reads the
+//! log in order, loads the rows that a batch touches, folds, and writes rows and checkpoint in one transaction, so the
+//! same fold serves live, rebuild, verify and replay of parked events.
+
+pub mod activity;
+pub mod counters;
+pub mod documents;
+pub mod event;
+pub mod inbox;
+pub mod parking;
+pub mod projection;
+pub mod rebuild;
+pub mod runner;
+pub mod table;
+pub mod tenant;
+pub mod verify;
+pub mod wait;
+
+pub use event::Event;
+pub use projection::Projection;
+pub use wait::Waiter;
+
+/// Every read model there is.
+#[must_use]
+pub fn all() -> Vec<Projection> {
+    vec![activity::projection(), counters::projection(), documents::projection(), inbox::projection()]
+}

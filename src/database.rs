@@ -1,0 +1,114 @@
+//! Finding the database, checking that it keeps its promises, and bringing its schema up to date.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::postgres::{self, OwnPostgres};
+use crate::settings::Settings;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Connections of one process.
+const MAX_CONNECTIONS: u32 = 40;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// PostgreSQL 15, as `server_version_num` says it.
+const OLDEST_VERSION: i32 = 150_000;
+const ENGINE_ROLE: &str = "omnistream_engine";
+
+/// The database, and the lease on it when it is our own.
+pub struct Database {
+    pub pool: PgPool,
+    _own: Option<OwnPostgres>,
+}
+
+/// The folder of everything that is kept outside of the database.
+///
+/// # Errors
+/// When there is no place for it.
+pub fn data_dir(settings: &Settings) -> Result<PathBuf> {
+    match &settings.data_dir {
+        Some(dir) => Ok(dir.clone()),
+        None => Ok(postgres::default_data_dir()?),
+    }
+}
+
+/// Connects to the configured database or starts our own, then migrates it.
+///
+/// # Errors
+/// When PostgreSQL can't be had, is unsafe, or the migration fails.
+pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Database> {
+    let (url, own) = match &settings.database_url {
+        Some(url) => (url.clone(), None),
+        None => {
+            let dir = data_dir.to_owned();
+            let start = move || OwnPostgres::start(&dir, postgres::Options::default(), &mut |step| eprintln!("  {step}"));
+            let own = tokio::task::spawn_blocking(start).await??;
+            (own.url().to_owned(), Some(own))
+        }
+    };
+    let options = PgConnectOptions::from_str(&url).context("DATABASE_URL is not a PostgreSQL URL")?;
+    migrate(&options, settings.logs).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                sqlx::query("SELECT set_config('role', $1, false), set_config('timezone', 'UTC', false)")
+                    .bind(ENGINE_ROLE)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .connect_with(options.application_name("omnistream"))
+        .await
+        .context("connecting to PostgreSQL")?;
+    Ok(Database { pool, _own: own })
+}
+
+/// Brings the schema up to date, under sqlx's own lock, so that several processes may start at once.
+async fn migrate(options: &PgConnectOptions, logs: i16) -> Result<()> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.clone())
+        .await
+        .context("connecting to PostgreSQL")?;
+    check_promises(&pool).await?;
+    MIGRATIONS.run(&pool).await.context("migrating the database")?;
+    sqlx::query("INSERT INTO logs SELECT generate_series(1, $1) WHERE NOT EXISTS (SELECT FROM logs)")
+        .bind(i32::from(logs))
+        .execute(&pool)
+        .await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// What was acknowledged must survive a power cut: a server that is told otherwise is refused.
+async fn check_promises(pool: &PgPool) -> Result<()> {
+    let version: i32 =
+        sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(pool).await?;
+    if version < OLDEST_VERSION {
+        bail!("PostgreSQL is too old ({version}); 15 or newer is needed");
+    }
+    let off: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'",
+    )
+    .fetch_all(pool)
+    .await?;
+    if !off.is_empty() && std::env::var_os(UNSAFE_DATABASE).is_none() {
+        bail!("PostgreSQL runs with {} off: it could lose what was acknowledged. Switch it on.", off.join(", "));
+    }
+    let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(pool).await?;
+    if encoding != "UTF8" {
+        bail!("the database's encoding is {encoding}; UTF8 is needed");
+    }
+    Ok(())
+}
+
+/// Set by tests only, whose databases are thrown away.
+const UNSAFE_DATABASE: &str = "TEST_DATABASE_MAY_LOSE_DATA";

@@ -1,0 +1,82 @@
+//! `omnistream`: the one executable and its subcommands.
+
+mod cli;
+mod database;
+mod postgres;
+mod secret;
+mod server;
+mod settings;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use settings::Settings;
+
+/// OmniStream, the backend of an omnichannel CRM.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the API and the worker together
+    Serve,
+    /// Run the API only; a worker must run elsewhere
+    Api,
+    /// Run projections, inbound processing and sending only
+    Worker,
+    /// Bring the database's schema up to date and exit
+    Migrate,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Accounts of the platform's own administrators
+    #[command(subcommand)]
+    Admin(cli::admin::Admin),
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|name| name == postgres::GUARD_SUBCOMMAND) {
+        return args.next().map_or(ExitCode::FAILURE, |dir| postgres::run_guard(Path::new(&dir)));
+    }
+    let _ = dotenvy::dotenv();
+    let cli = Cli::parse();
+    let unknown = settings::unknown_names::<Cli>();
+    if !unknown.is_empty() {
+        eprintln!("error: no setting is called {}; see --help", unknown.join(" or "));
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let settings = cli.settings;
+    match cli.command {
+        Command::Serve => server::run(settings, server::Parts::Both).await,
+        Command::Api => server::run(settings, server::Parts::Api).await,
+        Command::Worker => server::run(settings, server::Parts::Worker).await,
+        Command::Migrate => cli::migrate(&settings).await,
+        Command::Openapi => cli::openapi(&settings).await,
+        Command::Admin(command) => cli::admin::run(&settings, command).await,
+    }
+}
