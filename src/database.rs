@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
 
 use crate::postgres::{self, OwnPostgres};
 use crate::settings::Settings;
@@ -19,10 +21,42 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const OLDEST_VERSION: i32 = 150_000;
 const ENGINE_ROLE: &str = "omnistream_engine";
 
+/// How often our own server is looked after.
+const CARE: Duration = Duration::from_secs(2);
+
 /// The database, and the lease on it when it is our own.
 pub struct Database {
     pub pool: PgPool,
-    _own: Option<OwnPostgres>,
+    own: Option<Arc<OwnPostgres>>,
+}
+
+impl Database {
+    /// Starts our own server again should it die; ends when `stopping` is cancelled. Does nothing for a configured one.
+    pub fn look_after(&self, stopping: CancellationToken) {
+        let Some(own) = self.own.clone() else { return };
+        tokio::spawn(async move {
+            while tokio::time::timeout(CARE, stopping.cancelled()).await.is_err() {
+                let own = Arc::clone(&own);
+                let care = move || own.ensure_running(&mut |step| tracing::warn!("{step}"));
+                match tokio::task::spawn_blocking(care).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "our own PostgreSQL can't be started again"),
+                    Err(error) => tracing::error!(%error, "our own PostgreSQL was not looked after"),
+                }
+            }
+        });
+    }
+
+    /// Gives everything back; the last user of our own server stops it.
+    pub async fn close(self) {
+        self.pool.close().await;
+        let Some(own) = self.own.and_then(Arc::into_inner) else { return };
+        match tokio::task::spawn_blocking(move || own.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "our own PostgreSQL was left to its guard"),
+            Err(error) => tracing::warn!(%error, "our own PostgreSQL was left to its guard"),
+        }
+    }
 }
 
 /// The folder of everything that is kept outside of the database.
@@ -67,7 +101,7 @@ pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Database> {
         .connect_with(options.application_name("omnistream"))
         .await
         .context("connecting to PostgreSQL")?;
-    Ok(Database { pool, _own: own })
+    Ok(Database { pool, own: own.map(Arc::new) })
 }
 
 /// Brings the schema up to date, under sqlx's own lock, so that several processes may start at once.

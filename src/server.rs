@@ -33,7 +33,7 @@ pub struct System {
     pub store: Store,
     pub projections: Vec<Arc<Projection>>,
     pub stopping: CancellationToken,
-    _database: Database,
+    database: Database,
 }
 
 impl System {
@@ -50,7 +50,7 @@ impl System {
         }
         let store = Store::open(database.pool.clone(), clock, &secret).await?;
         let projections = projections::all().into_iter().chain(worker::managers()).map(Arc::new).collect();
-        Ok(Self { store, projections, stopping: CancellationToken::new(), _database: database })
+        Ok(Self { store, projections, stopping: CancellationToken::new(), database })
     }
 
     /// The API on this system.
@@ -105,6 +105,7 @@ pub async fn run(mut settings: Settings, parts: Parts) -> Result<ExitCode> {
     api::operations::METRICS.set(metrics).ok();
     let system = System::open(&settings).await?;
     crate::cli::admin::create_first(&system, &settings).await?;
+    system.database.look_after(system.stopping.clone());
     let working = if parts == Parts::Api { None } else { Some(system.start_worker(&settings)?) };
     let mut servers = tokio::task::JoinSet::new();
     let operator = TcpListener::bind(settings.operator_listen).await;
@@ -131,6 +132,7 @@ pub async fn run(mut settings: Settings, parts: Parts) -> Result<ExitCode> {
     if let Some(working) = working {
         working.stopped().await;
     }
+    system.database.close().await;
     Ok(ExitCode::SUCCESS)
 }
 

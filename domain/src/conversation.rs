@@ -82,9 +82,22 @@ pub struct MessageQueued {
     /// The content's type, which stays known when the content is erased.
     pub kind: String,
     pub content: Personal<MessageContent>,
+    pub author: Author,
     /// The channel's id of the message that a reaction or an answer refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refers_to: Option<String>,
+}
+
+/// Who wrote an outbound message: only a human's answer counts as a first response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    #[default]
+    Human,
+    Automation,
+    AiAgent,
+    Campaign,
+    Survey,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

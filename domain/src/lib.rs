@@ -5,7 +5,9 @@
 
 pub mod agent;
 pub mod aggregate;
+pub mod allocation;
 pub mod api_key;
+pub mod billing;
 pub mod canonical;
 pub mod channel;
 pub mod contact;
@@ -14,6 +16,7 @@ pub mod event;
 pub mod integration_account;
 pub mod message;
 pub mod message_content;
+pub mod money;
 pub mod object_id;
 pub mod organization;
 pub mod personal;
@@ -21,6 +24,8 @@ pub mod refusal;
 pub mod registry;
 pub mod role;
 pub mod session;
+pub mod sla;
 pub mod super_admin;
 pub mod upcast;
 pub mod whatsapp;
+pub mod working_hours;
