@@ -2,6 +2,7 @@
 
 mod cli;
 mod database;
+mod demo;
 mod postgres;
 mod secret;
 mod server;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run the API and the worker together
     Serve,
+    /// Run the API and the worker together, with a demo tenant whose customers write and whose agents answer
+    Demo,
     /// Run the API only; a worker must run elsewhere
     Api,
     /// Run projections, inbound processing and sending only
@@ -72,9 +75,14 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = cli.settings;
     match cli.command {
-        Command::Serve => server::run(settings, server::Parts::Both).await,
-        Command::Api => server::run(settings, server::Parts::Api).await,
-        Command::Worker => server::run(settings, server::Parts::Worker).await,
+        Command::Serve => server::run(settings, server::Parts::Both, None).await,
+        Command::Demo => {
+            let mut settings = settings;
+            let counterpart = demo::prepare(&mut settings).await?;
+            server::run(settings, server::Parts::Both, Some(counterpart)).await
+        }
+        Command::Api => server::run(settings, server::Parts::Api, None).await,
+        Command::Worker => server::run(settings, server::Parts::Worker, None).await,
         Command::Migrate => cli::migrate(&settings).await,
         Command::Openapi => cli::openapi(&settings).await,
         Command::Admin(command) => cli::admin::run(&settings, command).await,

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{self, Database};
+use crate::demo::Counterpart;
 use crate::settings::Settings;
 
 /// How long open requests may take after the signal to stop.
@@ -99,7 +100,7 @@ fn meta(settings: &Settings) -> MetaSettings {
 ///
 /// # Errors
 /// When an address can't be bound or the system can't be opened.
-pub async fn run(mut settings: Settings, parts: Parts) -> Result<ExitCode> {
+pub async fn run(mut settings: Settings, parts: Parts, demo: Option<Counterpart>) -> Result<ExitCode> {
     start_logging();
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     api::operations::METRICS.set(metrics).ok();
@@ -121,6 +122,9 @@ pub async fn run(mut settings: Settings, parts: Parts) -> Result<ExitCode> {
         println!("Operators: http://{}/metrics", operator.local_addr()?);
         servers.spawn(serve(public, api.router(), system.stopping.clone()));
         servers.spawn(serve(operator, api.operator_router(), system.stopping.clone()));
+        if let Some(counterpart) = demo {
+            tokio::spawn(crate::demo::play(settings.listen, counterpart));
+        }
     }
     shutdown_signal().await;
     eprintln!("Stopping: open requests finish first.");
