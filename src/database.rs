@@ -79,7 +79,9 @@ pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Database> {
         Some(url) => (url.clone(), None),
         None => {
             let dir = data_dir.to_owned();
-            let start = move || OwnPostgres::start(&dir, postgres::Options::default(), &mut |step| eprintln!("  {step}"));
+            let start = move || {
+                OwnPostgres::start(&dir, postgres::Options::default(), &mut |step| eprintln!("  {step}"))
+            };
             let own = tokio::task::spawn_blocking(start).await??;
             (own.url().to_owned(), Some(own))
         }
@@ -135,7 +137,10 @@ async fn check_promises(pool: &PgPool) -> Result<()> {
     .fetch_all(pool)
     .await?;
     if !off.is_empty() && std::env::var_os(UNSAFE_DATABASE).is_none() {
-        bail!("PostgreSQL runs with {} off: it could lose what was acknowledged. Switch it on.", off.join(", "));
+        bail!(
+            "PostgreSQL runs with {} off: it could lose what was acknowledged. Switch it on.",
+            off.join(", ")
+        );
     }
     let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(pool).await?;
     if encoding != "UTF8" {

@@ -1,5 +1,6 @@
 //! `omnistream`: the one executable and its subcommands.
 
+mod bench;
 mod cli;
 mod database;
 mod demo;
@@ -39,6 +40,18 @@ enum Command {
     Migrate,
     /// Print the OpenAPI document
     Openapi,
+    /// Measure this program on this machine, beside plain SQL
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// The log: tail, show, export
+    #[command(subcommand)]
+    Events(cli::events::Events),
+    /// Read models: list, rebuild, verify, roll back
+    #[command(subcommand)]
+    Projections(cli::projections::Projections),
+    /// Proof that nobody touched history
+    #[command(subcommand)]
+    Audit(cli::audit::Audit),
     /// Accounts of the platform's own administrators
     #[command(subcommand)]
     Admin(cli::admin::Admin),
@@ -85,6 +98,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker => server::run(settings, server::Parts::Worker, None).await,
         Command::Migrate => cli::migrate(&settings).await,
         Command::Openapi => cli::openapi(&settings).await,
+        Command::Bench(command) => bench::run(&settings, command).await,
+        Command::Events(command) => cli::events::run(&settings, command).await,
+        Command::Projections(command) => cli::projections::run(&settings, command).await,
+        Command::Audit(command) => cli::audit::run(&settings, command).await,
         Command::Admin(command) => cli::admin::run(&settings, command).await,
     }
 }

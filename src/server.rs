@@ -34,7 +34,7 @@ pub struct System {
     pub store: Store,
     pub projections: Vec<Arc<Projection>>,
     pub stopping: CancellationToken,
-    database: Database,
+    pub database: Database,
 }
 
 impl System {
@@ -69,8 +69,13 @@ impl System {
         };
         let public_url = public_url.trim_end_matches('/').to_owned();
         let app_settings = api::app::Settings { http, public_url, meta: meta(settings) };
-        let app =
-            App::new(self.store.clone(), self.projections.clone(), app_settings, graph, self.stopping.clone());
+        let app = App::new(
+            self.store.clone(),
+            self.projections.clone(),
+            app_settings,
+            graph,
+            self.stopping.clone(),
+        );
         Ok(api::build(app)?)
     }
 
@@ -80,8 +85,11 @@ impl System {
     /// When a client can't be made from the settings.
     pub fn start_worker(&self, settings: &Settings) -> Result<worker::Running> {
         let graph = Arc::new(worker::graph::Graph::new(&settings.meta.meta_api_url)?);
-        let fallback_token = settings.meta.meta_access_token.clone();
-        Ok(worker::start(&self.store, &self.projections, graph, fallback_token, &self.stopping))
+        let worker_settings = worker::Settings {
+            fallback_token: settings.meta.meta_access_token.clone(),
+            retry_scale: settings.retry_scale,
+        };
+        Ok(worker::start(&self.store, &self.projections, graph, worker_settings, &self.stopping))
     }
 }
 
@@ -111,6 +119,7 @@ pub async fn run(mut settings: Settings, parts: Parts, demo: Option<Counterpart>
     let mut servers = tokio::task::JoinSet::new();
     let operator = TcpListener::bind(settings.operator_listen).await;
     let operator = operator.with_context(|| format!("listening on {}", settings.operator_listen))?;
+    let operator_address = operator.local_addr()?;
     if parts == Parts::Worker {
         servers.spawn(serve(operator, system.api(&settings)?.operator_router(), system.stopping.clone()));
     } else {
@@ -119,13 +128,13 @@ pub async fn run(mut settings: Settings, parts: Parts, demo: Option<Counterpart>
         settings.listen = public.local_addr()?;
         let api = system.api(&settings)?;
         println!("Listening on http://{}", settings.listen);
-        println!("Operators: http://{}/metrics", operator.local_addr()?);
         servers.spawn(serve(public, api.router(), system.stopping.clone()));
         servers.spawn(serve(operator, api.operator_router(), system.stopping.clone()));
         if let Some(counterpart) = demo {
             tokio::spawn(crate::demo::play(settings.listen, counterpart));
         }
     }
+    println!("Operators: http://{operator_address}/metrics");
     shutdown_signal().await;
     eprintln!("Stopping: open requests finish first.");
     system.stopping.cancel();

@@ -85,8 +85,10 @@ pub struct Meta {
 #[must_use]
 pub fn unknown_names<C: CommandFactory>() -> Vec<String> {
     let command = C::command();
-    let known: Vec<String> =
-        command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned())).collect();
+    let known: Vec<String> = command
+        .get_arguments()
+        .filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()))
+        .collect();
     std::env::vars_os()
         .map(|(name, _)| name.to_string_lossy().into_owned())
         .filter(|name| name.starts_with(PREFIX) && !known.contains(name) && !FOREIGN.contains(&name.as_str()))

@@ -2,5 +2,25 @@
 
 mod support;
 
+mod activity_logs;
+mod agents;
+mod api_keys;
+mod audit;
+mod auth;
+mod authorization;
+mod catalog;
+mod contacts;
+mod conversations;
+mod events;
+mod integration_accounts;
+mod live_stream;
+mod messages;
+mod openapi;
 mod operations;
+mod projections;
 mod roles;
+mod sending;
+mod store;
+mod super_admin;
+mod tenant_walls;
+mod webhook;

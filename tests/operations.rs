@@ -20,5 +20,9 @@ async fn metrics_are_for_operators_only() {
     server.client().get("/health").await.expect(StatusCode::OK);
     server.client().get("/metrics").await.problem(404, "not_found");
     let metrics = Client::new(&server.process.operator).get("/metrics").await;
-    assert!(metrics.text.contains(r#"http_requests_total{method="GET",route="/health",status="200"}"#), "{}", metrics.text);
+    assert!(
+        metrics.text.contains(r#"http_requests_total{method="GET",route="/health",status="200"}"#),
+        "{}",
+        metrics.text
+    );
 }

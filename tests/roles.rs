@@ -9,12 +9,14 @@ use crate::support::{Server, id_of};
 async fn a_custom_role_is_created_changed_and_deleted() {
     let server = Server::start().await;
     let tenant = server.tenant().await;
-    let new = json!({ "name": "Auditor", "permissions": ["audit.view", "audit.view"], "description": "Reads" });
+    let new =
+        json!({ "name": "Auditor", "permissions": ["audit.view", "audit.view"], "description": "Reads" });
     let created = tenant.admin.post("/api/roles", new.clone()).await.expect(StatusCode::CREATED);
     assert_eq!((&created["name"], &created["permissions"]), (&json!("auditor"), &json!(["audit.view"])));
     tenant.admin.post("/api/roles", new).await.problem(409, "already_taken");
     let path = format!("/api/roles/{}", id_of(&created));
-    let changed = tenant.admin.patch(&path, json!({ "permissions": ["analytics.view"] })).await.expect(StatusCode::OK);
+    let changed =
+        tenant.admin.patch(&path, json!({ "permissions": ["analytics.view"] })).await.expect(StatusCode::OK);
     assert_eq!(changed["permissions"], json!(["analytics.view"]));
     assert_eq!(tenant.admin.get(&path).await.expect(StatusCode::OK), changed);
     tenant.admin.delete(&path).await.expect(StatusCode::OK);

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::http::{
-    Answer, Begin, Caller, CallerScope, Credentials, Host, HttpSettings, IdempotencyKey, Problem, Realm, StoredAnswer,
+    Answer, Begin, Caller, CallerScope, Credentials, Host, HttpSettings, IdempotencyKey, Problem, Realm,
+    StoredAnswer,
 };
 use crate::token::Tokens;
 
@@ -133,7 +134,8 @@ impl Host for App {
             idempotency::Begin::InProgress => Begin::InProgress,
             idempotency::Begin::Mismatch => Begin::Mismatch,
             idempotency::Begin::Done { status, answer } => {
-                let opened = self.store().vault().open_bytes(ANSWER_PURPOSE, &answer).map_err(Problem::internal)?;
+                let opened =
+                    self.store().vault().open_bytes(ANSWER_PURPOSE, &answer).map_err(Problem::internal)?;
                 let kept: Kept = serde_json::from_slice(&opened).map_err(Problem::internal)?;
                 let status = u16::try_from(status).map_err(Problem::internal)?;
                 Begin::Replay(StoredAnswer { status, headers: kept.headers, body: kept.body.into() })
@@ -146,7 +148,8 @@ impl Host for App {
         let kept = Kept { headers: answer.headers, body: answer.body.to_vec() };
         let clear = serde_json::to_vec(&kept).map_err(Problem::internal)?;
         let sealed = self.store().vault().seal_bytes(ANSWER_PURPOSE, &clear).map_err(Problem::internal)?;
-        let finished = idempotency::finish(self.store().pool(), owner(key.scope), &key.key, status, &sealed).await;
+        let finished =
+            idempotency::finish(self.store().pool(), owner(key.scope), &key.key, status, &sealed).await;
         finished.map_err(Problem::internal)
     }
 

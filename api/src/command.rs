@@ -32,7 +32,11 @@ impl Ctx {
                     Means::Session { .. } => (ActorKind::Agent, member.agent_id),
                     Means::ApiKey { id, .. } => (ActorKind::ApiKey, id),
                 };
-                Actor { name: Some(member.name.clone()), impersonator: member.impersonator, ..Actor::new(kind, id) }
+                Actor {
+                    name: Some(member.name.clone()),
+                    impersonator: member.impersonator,
+                    ..Actor::new(kind, id)
+                }
             }
         }
     }
@@ -122,9 +126,9 @@ impl From<Refusal> for Problem {
             Reason::Forbidden => Self::forbidden(detail),
             Reason::Conflict => Self::conflict(code, detail),
             Reason::Stale => Self::stale(),
-            Reason::Invalid => {
-                Self::invalid_fields(fields.into_iter().map(|f| FieldError::new(f.field, f.message)).collect())
-            }
+            Reason::Invalid => Self::invalid_fields(
+                fields.into_iter().map(|f| FieldError::new(f.field, f.message)).collect(),
+            ),
         }
     }
 }

@@ -1,13 +1,33 @@
 //! The HTTP API: one file per resource, each a group of the route table, over commands and read models.
 
+mod activity_logs;
+mod agents;
+mod api_keys;
 pub mod app;
+mod auth;
+mod automation;
 pub mod command;
+mod contacts;
+mod conversations;
+mod csat;
+mod divisions;
+pub mod events;
 pub mod http;
+mod integration_accounts;
+mod live_stream;
+mod messages;
 pub mod operations;
+mod projections;
 pub mod query;
 pub mod resource;
 mod roles;
+mod sla;
+mod sla_policies;
+mod super_admin;
 pub mod token;
+mod transfers;
+mod webhook;
+mod working_hours;
 
 use http::{Api, FaultyTable, Group};
 
@@ -27,5 +47,28 @@ pub fn build(app: App) -> Result<Api<App>, FaultyTable> {
 /// The route table.
 #[must_use]
 pub fn groups() -> Vec<Group<App>> {
-    vec![operations::health(), operations::routes(), roles::routes()]
+    vec![
+        operations::health(),
+        operations::routes(),
+        events::routes(),
+        live_stream::routes(),
+        projections::routes(),
+        activity_logs::routes(),
+        auth::routes(),
+        agents::routes(),
+        api_keys::routes(),
+        roles::routes(),
+        divisions::routes(),
+        csat::routes(),
+        transfers::routes(),
+        working_hours::routes(),
+        sla::routes(),
+        automation::routes(),
+        integration_accounts::routes(),
+        webhook::routes(),
+        super_admin::routes(),
+        contacts::routes(),
+        conversations::routes(),
+        messages::routes(),
+    ]
 }

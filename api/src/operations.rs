@@ -6,29 +6,32 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{
-    Access, Answer, Group, Json, Listener, Problem, Text, get, group, serve_document,
-};
+use crate::http::{Access, Answer, Group, Json, Listener, Problem, Text, get, group, serve_document};
 use crate::{App, Ctx};
 
 /// The program's recorder, set once at start.
 pub static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// A process whose read models lag further than this is not ready.
-const READY_LAG_MS: i64 = 10_000;
+pub(crate) const READY_LAG_MS: i64 = 10_000;
 
 pub fn health() -> Group<App> {
     group("Health", [get("/health", "API Gateway health check", Access::Public, check)])
 }
 
 pub fn routes() -> Group<App> {
-    group("Event Store", [
-        get("/ready", "Readiness", Access::Public, ready).describe("503 until migrated and caught up").on(Listener::Both),
-        get("/metrics", "Prometheus metrics", Access::Public, metrics)
-            .describe("bound to the operator address")
-            .on(Listener::Operator),
-        get("/openapi.json", "This API's OpenAPI 3.1 document", Access::Public, serve_document),
-    ])
+    group(
+        "Event Store",
+        [
+            get("/ready", "Readiness", Access::Public, ready)
+                .describe("503 until migrated and caught up")
+                .on(Listener::Both),
+            get("/metrics", "Prometheus metrics", Access::Public, metrics)
+                .describe("bound to the operator address")
+                .on(Listener::Operator),
+            get("/openapi.json", "This API's OpenAPI 3.1 document", Access::Public, serve_document),
+        ],
+    )
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -74,7 +77,7 @@ async fn metrics(_: Ctx) -> Answer<Text> {
 }
 
 /// From checkpoints and heads: independent of the log's length.
-async fn lag_ms(ctx: &Ctx) -> Result<i64, sqlx::Error> {
+pub(crate) async fn lag_ms(ctx: &Ctx) -> Result<i64, sqlx::Error> {
     let lag: Option<i64> = sqlx::query_scalar(
         "SELECT max((extract(epoch FROM now() - waiting.recorded_at) * 1000)::bigint)
          FROM logs

@@ -1,6 +1,9 @@
 //! Reading on behalf of a caller: in a transaction that sees the caller's tenant only.
 
 use domain::aggregate::Aggregate;
+use domain::billing::Limits;
+use domain::event::PLATFORM_TENANT;
+use domain::organization::Organization;
 use projections::documents::{self, Document};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -10,6 +13,8 @@ use crate::http::{Answer, Problem};
 
 /// Counting stops here, so that no list grows slow with a tenant's history (SEMANTICS, "Paging").
 pub const EXACT_TOTAL: i64 = 10_000;
+/// Where counting stops: one more tells that there are more.
+pub const COUNT_LIMIT: i64 = EXACT_TOTAL + 1;
 
 impl Ctx {
     /// A transaction of the caller's tenant, for reading.
@@ -48,6 +53,28 @@ impl Ctx {
     /// 422 naming the field.
     pub async fn require<A: Aggregate>(&self, field: &str, id: Uuid) -> Answer<Document<A>> {
         let found = self.find_document::<A>(id).await?;
-        found.ok_or_else(|| Problem::invalid(field, format!("names no {} of yours", A::STREAM.replace('_', " "))))
+        found.ok_or_else(|| {
+            Problem::invalid(field, format!("names no {} of yours", A::STREAM.replace('_', " ")))
+        })
+    }
+
+    /// The total to show of a list that was counted up to [`COUNT_LIMIT`]; says so if counting stopped there.
+    #[must_use]
+    pub fn total(&self, counted: i64) -> i64 {
+        if counted > EXACT_TOTAL {
+            self.set_total_capped();
+        }
+        counted.min(EXACT_TOTAL)
+    }
+
+    /// What the tenant may have and use.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn limits(&self) -> Answer<Limits> {
+        let mut db = self.app.store().pool().acquire().await?;
+        let organization = documents::get::<Organization>(&mut db, PLATFORM_TENANT, self.tenant_id()).await?;
+        let own = organization.and_then(|o| o.state.limits).map(serde_json::from_value).transpose();
+        Ok(Limits::effective(own.map_err(Problem::internal)?.as_ref(), None))
     }
 }

@@ -13,22 +13,27 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::{
-    self, Access, Answer, Body, Created, Group, Json, List, Path, Permission, Problem, Versioned, delete, get, group,
-    patch, post,
+    self, Access, Answer, Body, Created, Group, Json, List, Path, Permission, Problem, Versioned, delete,
+    get, group, patch, post,
 };
 use crate::resource::Deleted;
 use crate::{App, Ctx};
 
 pub fn routes() -> Group<App> {
-    group("Roles", [
-        get("/api/roles", "List all roles with permissions", Access::Admin, list),
-        post("/api/roles", "Create a custom role", Access::Admin, create).describe("name lower-cased, not a system role's, unique"),
-        get("/api/roles/{id}", "Get a single role with permissions", Access::Admin, get_one),
-        delete("/api/roles/{id}", "Delete a custom role", Access::Admin, remove).describe("409 for a system role or one in use"),
-        patch("/api/roles/{id}", "Update a role", Access::Admin, update)
-            .describe("permissions are replaced; a system role's name and permissions are fixed"),
-        get("/api/permissions", "List all available permissions", Access::Admin, permissions),
-    ])
+    group(
+        "Roles",
+        [
+            get("/api/roles", "List all roles with permissions", Access::Admin, list),
+            post("/api/roles", "Create a custom role", Access::Admin, create)
+                .describe("name lower-cased, not a system role's, unique"),
+            get("/api/roles/{id}", "Get a single role with permissions", Access::Admin, get_one),
+            delete("/api/roles/{id}", "Delete a custom role", Access::Admin, remove)
+                .describe("409 for a system role or one in use"),
+            patch("/api/roles/{id}", "Update a role", Access::Admin, update)
+                .describe("permissions are replaced; a system role's name and permissions are fixed"),
+            get("/api/permissions", "List all available permissions", Access::Admin, permissions),
+        ],
+    )
 }
 
 #[derive(Serialize, ToSchema)]
@@ -93,17 +98,22 @@ async fn get_one(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<Versioned<RoleWithPer
 
 async fn create(ctx: Ctx, Body(new): Body<CreateRole>) -> Answer<Created<RoleWithPermissions>> {
     let id = ctx.new_id(1);
-    let permissions = known_codes(new.permissions)?;
+    let permissions = known_codes("permissions", new.permissions)?;
     let definition = Definition { name: new.name, description: new.description, permissions };
     ctx.execute::<Role>(id, |state| role::create(state, id, &definition)).await?;
     Ok(Created(shown(ctx.document(id).await?)))
 }
 
-async fn update(ctx: Ctx, Path(id): Path<Uuid>, Body(change): Body<UpdateRole>) -> Answer<Versioned<RoleWithPermissions>> {
+async fn update(
+    ctx: Ctx,
+    Path(id): Path<Uuid>,
+    Body(change): Body<UpdateRole>,
+) -> Answer<Versioned<RoleWithPermissions>> {
     refuse_system_role(id)?;
-    let permissions = change.permissions.map(known_codes).transpose()?;
+    let permissions = change.permissions.map(|codes| known_codes("permissions", codes)).transpose()?;
     let (name, description) = (change.name.as_deref(), change.description.as_deref());
-    ctx.execute::<Role>(id, |state| role::update(state, id, name, description, permissions.as_deref())).await?;
+    ctx.execute::<Role>(id, |state| role::update(state, id, name, description, permissions.as_deref()))
+        .await?;
     get_one(ctx, Path(id)).await
 }
 
@@ -141,7 +151,8 @@ fn refuse_system_role(id: Uuid) -> Answer<()> {
 /// They exist as long as the tenant does.
 async fn system_roles(ctx: &Ctx) -> Answer<Vec<RoleWithPermissions>> {
     let mut db = ctx.app.store().pool().acquire().await?;
-    let organization: Option<Document<Organization>> = documents::get(&mut db, PLATFORM_TENANT, ctx.tenant_id()).await?;
+    let organization: Option<Document<Organization>> =
+        documents::get(&mut db, PLATFORM_TENANT, ctx.tenant_id()).await?;
     let since = organization.map(|o| o.created_at).unwrap_or_default();
     let roles = [http::Role::Admin, http::Role::Supervisor, http::Role::Agent];
     Ok(roles
@@ -171,11 +182,14 @@ fn shown(role: Document<Role>) -> RoleWithPermissions {
     }
 }
 
-/// Sorted, without doubles.
-fn known_codes(codes: Vec<String>) -> Answer<Vec<String>> {
+/// Permission codes, sorted, without doubles.
+///
+/// # Errors
+/// 422 naming the first one that is none.
+pub(crate) fn known_codes(field: &str, codes: Vec<String>) -> Answer<Vec<String>> {
     for (index, code) in codes.iter().enumerate() {
         if Permission::from_code(code).is_none() {
-            return Err(Problem::invalid(format!("permissions[{index}]"), format!("{code} is not a permission")));
+            return Err(Problem::invalid(format!("{field}[{index}]"), format!("{code} is not a permission")));
         }
     }
     Ok(codes.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect())

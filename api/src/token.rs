@@ -16,7 +16,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::App;
-use crate::http::{Answer, Caller, Credentials, Means, Member, Permissions, Problem, Realm, Role, SuperAdmin};
+use crate::http::{
+    Answer, Caller, Credentials, Means, Member, Permissions, Problem, Realm, Role, SuperAdmin,
+};
 
 /// How long a token is good for; `GET /api/auth/token` gives a fresh one while the session lasts.
 pub const TOKEN_LIFETIME: TimeDelta = TimeDelta::hours(1);
@@ -63,7 +65,13 @@ impl Tokens {
     ///
     /// # Errors
     /// When signing fails.
-    pub fn for_agent(&self, tenant_id: Uuid, agent_id: Uuid, session_id: Uuid, imp: Option<Uuid>) -> Answer<String> {
+    pub fn for_agent(
+        &self,
+        tenant_id: Uuid,
+        agent_id: Uuid,
+        session_id: Uuid,
+        imp: Option<Uuid>,
+    ) -> Answer<String> {
         self.sign(TENANT_AUDIENCE, agent_id, tenant_id, session_id, imp)
     }
 
@@ -80,7 +88,8 @@ impl Tokens {
         let lifetime = if imp.is_some() { IMPERSONATION_LIFETIME } else { TOKEN_LIFETIME };
         let (iat, exp) = (now.timestamp(), (now + lifetime).timestamp());
         let claims = Claims { aud: aud.to_owned(), exp, iat, sub, tid, sid, imp };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Problem::internal)
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
+            .map_err(Problem::internal)
     }
 
     fn read(&self, token: &str, realm: Realm) -> Option<Claims> {
@@ -127,6 +136,12 @@ async fn by_super_session(app: &App, claims: &Claims) -> Answer<Caller> {
 }
 
 async fn by_session(app: &App, claims: &Claims) -> Answer<Caller> {
+    if let Some(impersonator) = claims.imp {
+        let mut db = app.store().pool().acquire().await?;
+        let behind: Option<Document<SuperAdminState>> =
+            documents::get(&mut db, PLATFORM_TENANT, impersonator).await?;
+        behind.ok_or_else(rejected)?;
+    }
     let (agent, role) = active_agent(app, claims.tid, claims.sub).await?;
     if !agent.sessions.holds(claims.sid, app.store().clock().now()) {
         return Err(rejected());
@@ -147,7 +162,8 @@ async fn by_api_key(app: &App, key: &str) -> Answer<Caller> {
         let mut db = app.store().pool().acquire().await?;
         documents::find_anywhere(&mut db, Lookup::KeyHash, &key_hash(key)).await?
     };
-    let (tenant_id, document) = found.into_iter().find(|(_, d)| d.state.is_usable(now)).ok_or_else(rejected)?;
+    let (tenant_id, document) =
+        found.into_iter().find(|(_, d)| d.state.is_usable(now)).ok_or_else(rejected)?;
     let (agent, role) = active_agent(app, tenant_id, document.state.agent_id).await?;
     record_use(app, tenant_id, &document, now);
     let scopes = &document.state.scopes;
@@ -190,7 +206,8 @@ fn record_use(app: &App, tenant_id: Uuid, key: &Document<ApiKey>, now: DateTime<
 /// The agent with its role, if it and its organization may act.
 async fn active_agent(app: &App, tenant_id: Uuid, agent_id: Uuid) -> Answer<(Agent, Role)> {
     let mut db = app.store().pool().acquire().await?;
-    let organization: Option<Document<Organization>> = documents::get(&mut db, PLATFORM_TENANT, tenant_id).await?;
+    let organization: Option<Document<Organization>> =
+        documents::get(&mut db, PLATFORM_TENANT, tenant_id).await?;
     if organization.is_none_or(|o| o.state.status == OrganizationStatus::Suspended) {
         return Err(rejected());
     }
@@ -205,7 +222,10 @@ async fn active_agent(app: &App, tenant_id: Uuid, agent_id: Uuid) -> Answer<(Age
         name => {
             let roles: Vec<Document<role::Role>> = documents::list(&mut db, tenant_id).await?;
             let custom = roles.into_iter().find(|r| r.state.name == name).ok_or_else(rejected)?;
-            Role::Custom { name: name.to_owned(), permissions: Permissions::from_codes(&custom.state.permissions) }
+            Role::Custom {
+                name: name.to_owned(),
+                permissions: Permissions::from_codes(&custom.state.permissions),
+            }
         }
     };
     Ok((agent.state, role))

@@ -21,9 +21,14 @@ pub struct Scope {
 #[derive(Debug)]
 pub enum Begin {
     /// Go on. A repeated attempt gets the time of the first, so that ids derived from it are the same.
-    New { started_at: DateTime<Utc> },
+    New {
+        started_at: DateTime<Utc>,
+    },
     /// Done before: the sealed answer.
-    Done { status: i16, answer: String },
+    Done {
+        status: i16,
+        answer: String,
+    },
     InProgress,
     Mismatch,
 }
@@ -79,7 +84,13 @@ pub async fn begin(
 
 /// # Errors
 /// Database errors.
-pub async fn finish(pool: &PgPool, scope: Scope, key: &str, status: i16, answer: &str) -> Result<(), CommandError> {
+pub async fn finish(
+    pool: &PgPool,
+    scope: Scope,
+    key: &str,
+    status: i16,
+    answer: &str,
+) -> Result<(), CommandError> {
     sqlx::query(
         "UPDATE idempotency_keys SET status = $4, answer = $5 WHERE tenant_id = $1 AND caller_id = $2 AND key = $3",
     )
@@ -116,6 +127,9 @@ pub async fn abandon(pool: &PgPool, scope: Scope, key: &str, now: DateTime<Utc>)
 /// # Errors
 /// Database errors.
 pub async fn forget_old(pool: &PgPool, now: DateTime<Utc>) -> Result<u64, CommandError> {
-    let gone = sqlx::query("DELETE FROM idempotency_keys WHERE started_at < $1").bind(now - KEPT).execute(pool).await?;
+    let gone = sqlx::query("DELETE FROM idempotency_keys WHERE started_at < $1")
+        .bind(now - KEPT)
+        .execute(pool)
+        .await?;
     Ok(gone.rows_affected())
 }

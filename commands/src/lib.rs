@@ -1,14 +1,40 @@
 //! Decisions and the event store: a command loads a stream, decides, and appends what follows.
 
+pub mod agent;
+pub mod api_key;
+pub mod audit;
+pub mod automation_control;
+pub mod automation_cooldown;
+pub mod automation_item;
+pub mod automation_rule;
+pub mod channel_address;
 pub mod clock;
+pub mod contact;
+pub mod conversation;
+pub mod csat_survey;
+pub mod delivery;
+pub mod division;
 pub mod idempotency;
 pub mod ids;
+pub mod inbound;
+pub mod integration_account;
+pub mod message;
+pub mod organization;
+pub mod organization_admin;
 pub mod password;
 pub mod ports;
 pub mod refusal;
 pub mod role;
+pub mod sign_in_limit;
+pub mod sla;
+pub mod sla_policy;
+pub mod staff;
 pub mod store;
 pub mod super_admin;
+pub mod tags;
+pub mod tenant_settings;
+pub mod tenant_user;
+pub mod transfer;
 pub mod vault;
 
 pub use refusal::{CommandError, FieldProblem, Refusal};

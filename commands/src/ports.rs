@@ -26,6 +26,11 @@ pub enum GraphError {
 /// Meta's Graph API, relative to the configured base URL.
 #[async_trait]
 pub trait GraphApi: Send + Sync {
-    async fn get(&self, access: &GraphAccess, path: &str, query: &[(&str, &str)]) -> Result<Value, GraphError>;
+    async fn get(
+        &self,
+        access: &GraphAccess,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Value, GraphError>;
     async fn post(&self, access: &GraphAccess, path: &str, body: &Value) -> Result<Value, GraphError>;
 }

@@ -37,7 +37,8 @@ pub fn create(state: &Role, id: Uuid, new: &Definition) -> Result<Decision<RoleE
     }
     let Definition { description, permissions, .. } = new.clone();
     let name = normalized(&new.name)?;
-    Ok(Decision::one(RoleEvent::Created { name: name.clone(), description, permissions }).claiming(NAME, name, id))
+    Ok(Decision::one(RoleEvent::Created { name: name.clone(), description, permissions })
+        .claiming(NAME, name, id))
 }
 
 /// # Errors
@@ -114,14 +115,18 @@ mod tests {
 
     #[test]
     fn an_update_that_changes_nothing_is_no_event() {
-        let same = update(&existing(), id(), Some("Night Shift"), None, Some(&["audit.view".to_owned()])).unwrap();
+        let same =
+            update(&existing(), id(), Some("Night Shift"), None, Some(&["audit.view".to_owned()])).unwrap();
         assert!(same.events.is_empty());
     }
 
     #[test]
     fn a_renamed_role_gives_its_old_name_back() {
         let renamed = update(&existing(), id(), Some("day shift"), None, None).unwrap();
-        assert_eq!((renamed.claims[0].key.as_str(), renamed.releases[0].key.as_str()), ("day shift", "night shift"));
+        assert_eq!(
+            (renamed.claims[0].key.as_str(), renamed.releases[0].key.as_str()),
+            ("day shift", "night shift")
+        );
     }
 
     #[test]

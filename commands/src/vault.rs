@@ -31,6 +31,29 @@ const CACHED_KEYS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 type DataKey = [u8; 32];
 type Subject = (Uuid, Uuid);
 
+const NO_SUBJECT: Subject = (Uuid::nil(), Uuid::nil());
+
+/// What an envelope holds. Part of what is authenticated: a credential whose envelope is copied to where personal data
+/// stands does not open there.
+#[derive(Clone, Copy)]
+enum Kind {
+    Personal,
+    Secret,
+    DataKey,
+    Bytes,
+}
+
+impl Kind {
+    const fn name(self) -> &'static [u8] {
+        match self {
+            Self::Personal => b"personal",
+            Self::Secret => b"secret",
+            Self::DataKey => b"data key",
+            Self::Bytes => b"bytes",
+        }
+    }
+}
+
 /// The keys of some subjects, as they are in the database now.
 pub struct Keys(HashMap<Subject, DataKey>);
 
@@ -47,7 +70,9 @@ impl Vault {
     /// When the secret is shorter than [`MIN_SECRET_BYTES`].
     pub fn new(pool: PgPool, clock: Clock, secret: &[u8]) -> Result<Self, CommandError> {
         if secret.len() < MIN_SECRET_BYTES {
-            return Err(CommandError::failed(format!("the secret key is shorter than {MIN_SECRET_BYTES} bytes")));
+            return Err(CommandError::failed(format!(
+                "the secret key is shorter than {MIN_SECRET_BYTES} bytes"
+            )));
         }
         let cached = Arc::new(Mutex::new(LruCache::new(CACHED_KEYS)));
         Ok(Self { pool, clock, master: mac(secret, b"omnistream master key"), cached })
@@ -83,8 +108,11 @@ impl Vault {
             let secret = object.get(SECRET);
             let clear = secret.or_else(|| object.get(PERSONAL))?;
             let subject = subject_of(object)?;
-            match encrypt(keys.get(&subject)?, tenant_id, subject, clear.to_string().as_bytes()) {
-                Ok(sealed) if secret.is_some() => Some(json!({ SEALED: sealed, SUBJECT: subject, "secret": true })),
+            let kind = if secret.is_some() { Kind::Secret } else { Kind::Personal };
+            match encrypt(keys.get(&subject)?, (tenant_id, subject), kind, clear.to_string().as_bytes()) {
+                Ok(sealed) if secret.is_some() => {
+                    Some(json!({ SEALED: sealed, SUBJECT: subject, "secret": true }))
+                }
                 Ok(sealed) => Some(json!({ SEALED: sealed, SUBJECT: subject })),
                 Err(error) => {
                     failed = Some(error);
@@ -135,7 +163,7 @@ impl Vault {
             Secret::Clear { value, .. } => Ok(value.clone()),
             Secret::Sealed { subject, sealed } => {
                 let key = self.key_for_sealing((tenant_id, *subject)).await?;
-                let clear = decrypt(&key, tenant_id, *subject, sealed)?;
+                let clear = decrypt(&key, (tenant_id, *subject), Kind::Secret, sealed)?;
                 serde_json::from_slice(&clear).map_err(CommandError::failed)
             }
         }
@@ -146,13 +174,13 @@ impl Vault {
     /// # Errors
     /// When encryption fails.
     pub fn seal_bytes(&self, purpose: &str, clear: &[u8]) -> Result<String, CommandError> {
-        encrypt(&self.derive(purpose), Uuid::nil(), Uuid::nil(), clear)
+        encrypt(&self.derive(purpose), NO_SUBJECT, Kind::Bytes, clear)
     }
 
     /// # Errors
     /// When they were sealed with another key or for another purpose.
     pub fn open_bytes(&self, purpose: &str, sealed: &str) -> Result<Vec<u8>, CommandError> {
-        decrypt(&self.derive(purpose), Uuid::nil(), Uuid::nil(), sealed)
+        decrypt(&self.derive(purpose), NO_SUBJECT, Kind::Bytes, sealed)
     }
 
     async fn key_for_sealing(&self, subject: Subject) -> Result<DataKey, CommandError> {
@@ -163,25 +191,31 @@ impl Vault {
             Some(row) => row,
             None => self.create_key(subject).await?,
         };
-        let wrapped = wrapped.ok_or_else(|| CommandError::failed("the personal data of this subject was erased"))?;
+        let wrapped =
+            wrapped.ok_or_else(|| CommandError::failed("the personal data of this subject was erased"))?;
         let key = self.unwrap_key(subject, &wrapped)?;
         self.cached.lock().unwrap_or_else(PoisonError::into_inner).put(subject, key);
         Ok(key)
     }
 
-    async fn stored_key(&self, (tenant_id, subject_id): Subject) -> Result<Option<Option<Vec<u8>>>, CommandError> {
-        Ok(sqlx::query_scalar("SELECT wrapped_key FROM subject_keys WHERE tenant_id = $1 AND subject_id = $2")
-            .bind(tenant_id)
-            .bind(subject_id)
-            .fetch_optional(&self.pool)
-            .await?)
+    async fn stored_key(
+        &self,
+        (tenant_id, subject_id): Subject,
+    ) -> Result<Option<Option<Vec<u8>>>, CommandError> {
+        Ok(sqlx::query_scalar(
+            "SELECT wrapped_key FROM subject_keys WHERE tenant_id = $1 AND subject_id = $2",
+        )
+        .bind(tenant_id)
+        .bind(subject_id)
+        .fetch_optional(&self.pool)
+        .await?)
     }
 
     /// Not synced by itself: the commit of the events that need the key comes later in the write-ahead log and syncs it.
     async fn create_key(&self, subject: Subject) -> Result<Option<Vec<u8>>, CommandError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
-        let wrapped = encrypt(&self.master, subject.0, subject.1, &rand::random::<DataKey>())?;
+        let wrapped = encrypt(&self.master, subject, Kind::DataKey, &rand::random::<DataKey>())?;
         sqlx::query("INSERT INTO subject_keys (tenant_id, subject_id, wrapped_key, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
             .bind(subject.0)
             .bind(subject.1)
@@ -196,7 +230,7 @@ impl Vault {
 
     fn unwrap_key(&self, subject: Subject, wrapped: &[u8]) -> Result<DataKey, CommandError> {
         let text = std::str::from_utf8(wrapped).map_err(CommandError::failed)?;
-        let clear = decrypt(&self.master, subject.0, subject.1, text)?;
+        let clear = decrypt(&self.master, subject, Kind::DataKey, text)?;
         DataKey::try_from(clear.as_slice()).map_err(CommandError::failed)
     }
 }
@@ -219,7 +253,8 @@ impl Keys {
         personal::rewrite(payload, &mut |object| {
             let subject = subject_of(object).filter(|_| is_personal_envelope(object))?;
             let key = self.0.get(&(tenant_id, subject))?;
-            let clear = decrypt(key, tenant_id, subject, object.get(SEALED)?.as_str()?).ok()?;
+            let clear =
+                decrypt(key, (tenant_id, subject), Kind::Personal, object.get(SEALED)?.as_str()?).ok()?;
             Some(show(subject, serde_json::from_slice(&clear).ok()?))
         });
     }
@@ -248,27 +283,33 @@ fn subjects_of(payload: &Value, wanted: impl Fn(&Map<String, Value>) -> bool + C
 }
 
 fn mac(key: &[u8], text: &[u8]) -> [u8; 32] {
-    let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
+    let mut mac =
+        <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(text);
     mac.finalize().into_bytes().into()
 }
 
-/// Nonce and ciphertext in base64. The tenant and the subject are authenticated, so an envelope can't be moved.
-fn encrypt(key: &DataKey, tenant_id: Uuid, subject: Uuid, clear: &[u8]) -> Result<String, CommandError> {
+fn authenticated((tenant_id, subject): Subject, kind: Kind) -> Vec<u8> {
+    [tenant_id.as_bytes(), subject.as_bytes(), kind.name()].concat()
+}
+
+/// Nonce and ciphertext in base64. Tenant, subject and kind are authenticated, so an envelope can't be moved, nor shown
+/// as something else.
+fn encrypt(key: &DataKey, subject: Subject, kind: Kind, clear: &[u8]) -> Result<String, CommandError> {
     let nonce: [u8; NONCE_BYTES] = rand::random();
-    let aad = [tenant_id.into_bytes(), subject.into_bytes()].concat();
+    let aad = authenticated(subject, kind);
     let sealed = Aes256Gcm::new(key.into())
         .encrypt(&Nonce::from(nonce), Payload { msg: clear, aad: &aad })
         .map_err(CommandError::failed)?;
     Ok(BASE64.encode([nonce.as_slice(), &sealed].concat()))
 }
 
-fn decrypt(key: &DataKey, tenant_id: Uuid, subject: Uuid, sealed: &str) -> Result<Vec<u8>, CommandError> {
+fn decrypt(key: &DataKey, subject: Subject, kind: Kind, sealed: &str) -> Result<Vec<u8>, CommandError> {
     let bytes = BASE64.decode(sealed).map_err(CommandError::failed)?;
     let Some((nonce, ciphertext)) = bytes.split_first_chunk::<NONCE_BYTES>() else {
         return Err(CommandError::failed("an envelope is cut short"));
     };
-    let aad = [tenant_id.into_bytes(), subject.into_bytes()].concat();
+    let aad = authenticated(subject, kind);
     Aes256Gcm::new(key.into())
         .decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: &aad })
         .map_err(|_| CommandError::failed("an envelope was sealed with another key or changed"))

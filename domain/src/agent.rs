@@ -1,6 +1,7 @@
 //! Someone who works in a tenant's inbox.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -9,7 +10,7 @@ use crate::event::{Context, EventBody};
 use crate::personal::Secret;
 use crate::session::{Session, Sessions};
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum AgentEvent {
     #[serde(rename = "agent.created")]

@@ -1,13 +1,14 @@
 //! A key with which a program acts as the agent who made it, cut down to scopes.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
 use crate::event::{Context, EventBody};
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum ApiKeyEvent {
     #[serde(rename = "api_key.created")]
@@ -31,7 +32,7 @@ pub enum ApiKeyEvent {
 
 impl EventBody for ApiKeyEvent {}
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyType {
     #[default]
@@ -68,7 +69,17 @@ impl Aggregate for ApiKey {
         match event.clone() {
             ApiKeyEvent::Created { agent_id, name, key_type, prefix, key_hash, scopes, expires_at } => {
                 let created_at = Some(context.at);
-                *self = Self { agent_id, name, key_type, prefix, key_hash, scopes, expires_at, created_at, ..Self::default() };
+                *self = Self {
+                    agent_id,
+                    name,
+                    key_type,
+                    prefix,
+                    key_hash,
+                    scopes,
+                    expires_at,
+                    created_at,
+                    ..Self::default()
+                };
             }
             ApiKeyEvent::Used => self.last_used_at = Some(context.at),
             ApiKeyEvent::Revoked => self.revoked_at = Some(context.at),

@@ -1,6 +1,7 @@
 //! A customer who wrote to us, or whom we write to: one per channel and address within a tenant.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Aggregate;
@@ -8,7 +9,7 @@ use crate::channel::Channel;
 use crate::event::{Context, EventBody};
 use crate::personal::Personal;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum ContactEvent {
     #[serde(rename = "contact.created")]
@@ -26,7 +27,7 @@ pub enum ContactEvent {
 impl EventBody for ContactEvent {}
 
 /// What we know about the person.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Profile {
     /// The channel's own address of the person: WhatsApp id, page-scoped id, email address.
     pub address: String,

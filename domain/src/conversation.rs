@@ -5,6 +5,7 @@
 //! what happens to an outbound message after it was queued is the stream of that message (`message.rs`).
 
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -14,8 +15,10 @@ use crate::channel::Channel;
 use crate::event::{Context, EventBody};
 use crate::message_content::MessageContent;
 use crate::personal::Personal;
+use crate::sla::{SlaFact, SlaMark, SlaState, Terms};
+use crate::working_hours::WorkingHours;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum ConversationEvent {
     #[serde(rename = "conversation.opened")]
@@ -39,16 +42,83 @@ pub enum ConversationEvent {
     /// From here on AI answers stay away.
     #[serde(rename = "conversation.taken_over")]
     TakenOver { agent_id: Uuid },
+    #[serde(rename = "conversation.transferred")]
+    Transferred(Box<Transfer>),
+    /// Policy and working hours are pinned from here on, whatever is edited later. No policy: no service level.
+    #[serde(rename = "sla.started")]
+    SlaStarted { terms: Option<Terms>, hours: WorkingHours },
+    #[serde(rename = "sla.policy_applied")]
+    SlaPolicyApplied { terms: Terms, hours: WorkingHours },
+    #[serde(rename = "sla.warned")]
+    SlaWarned(SlaMark),
+    #[serde(rename = "sla.breached")]
+    SlaBreached(SlaMark),
     #[serde(rename = "message.received")]
     MessageReceived(Box<MessageReceived>),
     #[serde(rename = "message.queued")]
     MessageQueued(Box<MessageQueued>),
+    /// For the team only; the customer never sees it.
+    #[serde(rename = "conversation.note_added")]
+    NoteAdded {
+        note_id: Uuid,
+        content: Personal<String>,
+        /// The agent who wrote it; none when a rule did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent_id: Option<Uuid>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule_id: Option<Uuid>,
+    },
+    /// AI may answer from here on; without an agent, the one that is assigned to the channel and division.
+    #[serde(rename = "conversation.ai_started")]
+    AiStarted { ai_agent_id: Option<Uuid> },
+    /// AI answers stay away until started again.
+    #[serde(rename = "conversation.ai_stopped")]
+    AiStopped,
 }
 
 impl EventBody for ConversationEvent {}
 
+impl ConversationEvent {
+    /// What the event means for the service level.
+    #[must_use]
+    pub fn sla_fact(&self) -> Option<SlaFact> {
+        Some(match self {
+            Self::Opened { .. } => SlaFact::Open,
+            Self::StatusChanged { status } => match status {
+                ConversationStatus::Open => SlaFact::Open,
+                ConversationStatus::Pending => SlaFact::Pending,
+                ConversationStatus::Resolved => SlaFact::Resolved,
+            },
+            Self::MessageReceived(_) => SlaFact::CustomerMessage,
+            Self::MessageQueued(message) if message.author == Author::Human => SlaFact::HumanReply,
+            Self::SlaStarted { terms, hours } => {
+                SlaFact::Started { terms: terms.clone(), hours: hours.clone() }
+            }
+            Self::SlaPolicyApplied { terms, hours } => {
+                SlaFact::PolicyApplied { terms: terms.clone(), hours: hours.clone() }
+            }
+            Self::SlaWarned(mark) | Self::SlaBreached(mark) => SlaFact::MarkRecorded(mark.key),
+            _ => return None,
+        })
+    }
+}
+
+/// A conversation was handed on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Transfer {
+    pub transfer_id: Uuid,
+    pub transferred_by: Uuid,
+    pub contact_id: Uuid,
+    pub from_agent_id: Option<Uuid>,
+    /// Nobody: it waits in the division's queue.
+    pub to_agent_id: Option<Uuid>,
+    pub to_division_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Personal<String>>,
+}
+
 /// A customer wrote.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageReceived {
     pub message_id: Uuid,
     pub contact_id: Uuid,
@@ -73,7 +143,7 @@ pub struct MessageReceived {
 }
 
 /// We want to write: the worker sends it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageQueued {
     pub message_id: Uuid,
     pub contact_id: Uuid,
@@ -89,7 +159,7 @@ pub struct MessageQueued {
 }
 
 /// Who wrote an outbound message: only a human's answer counts as a first response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Author {
     #[default]
@@ -100,7 +170,7 @@ pub enum Author {
     Survey,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConversationStatus {
     #[default]
@@ -135,6 +205,7 @@ pub struct Conversation {
     pub last_customer_message_at: Option<DateTime<Utc>>,
     pub last_customer_external_id: Option<String>,
     pub last_message_at: Option<DateTime<Utc>>,
+    pub sla: SlaState,
     pub created_at: Option<DateTime<Utc>>,
 }
 
@@ -154,7 +225,17 @@ impl Aggregate for Conversation {
     type Event = ConversationEvent;
 
     fn evolve(&mut self, event: &ConversationEvent, context: Context) {
+        if let Some(fact) = event.sla_fact() {
+            self.sla.evolve(&fact, context.at);
+        }
         match event {
+            ConversationEvent::SlaStarted { .. }
+            | ConversationEvent::SlaPolicyApplied { .. }
+            | ConversationEvent::SlaWarned(_)
+            | ConversationEvent::SlaBreached(_)
+            | ConversationEvent::NoteAdded { .. } => {}
+            ConversationEvent::AiStarted { .. } => self.ai_stopped = false,
+            ConversationEvent::AiStopped => self.ai_stopped = true,
             ConversationEvent::Opened { contact_id, account_id, channel, division_id } => {
                 self.contact_id = *contact_id;
                 self.account_id = *account_id;
@@ -169,6 +250,10 @@ impl Aggregate for Conversation {
             ConversationEvent::Read { .. } => self.unread_count = 0,
             ConversationEvent::Tagged { tags } => self.tags.clone_from(tags),
             ConversationEvent::MovedToDivision { division_id } => self.division_id = *division_id,
+            ConversationEvent::Transferred(transfer) => {
+                self.assigned_agent_id = transfer.to_agent_id;
+                self.division_id = transfer.to_division_id.or(self.division_id);
+            }
             ConversationEvent::TakenOver { agent_id } => {
                 self.assigned_agent_id = Some(*agent_id);
                 self.ai_stopped = true;

@@ -133,7 +133,8 @@ pub trait EventBody: Serialize + DeserializeOwned + Clone + std::fmt::Debug + Se
     fn encode(&self) -> (String, Value) {
         match serde_json::to_value(self) {
             Ok(Value::Object(mut tagged)) => {
-                let kind = tagged.remove("type").and_then(|t| t.as_str().map(str::to_owned)).unwrap_or_default();
+                let kind =
+                    tagged.remove("type").and_then(|t| t.as_str().map(str::to_owned)).unwrap_or_default();
                 (kind, tagged.remove("data").unwrap_or_else(|| json!({})))
             }
             _ => unreachable!("events are adjacently tagged enums"),
@@ -148,6 +149,7 @@ pub trait EventBody: Serialize + DeserializeOwned + Clone + std::fmt::Debug + Se
         let payload = crate::upcast::upcast(event_type, schema_version, payload);
         let unit = payload.as_object().is_some_and(serde_json::Map::is_empty);
         let tagged = json!({ "type": event_type, "data": payload });
-        serde_json::from_value(tagged).or_else(|e| if unit { serde_json::from_value(json!({ "type": event_type })) } else { Err(e) })
+        serde_json::from_value(tagged)
+            .or_else(|e| if unit { serde_json::from_value(json!({ "type": event_type })) } else { Err(e) })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use crate::personal::Secret;
 /// Configuration keys whose values are credentials: sealed in the log, masked in answers (CONFIG.md).
 pub const SECRET_KEYS: [&str; 4] = ["access_token", "app_secret", "verify_token", "smtp_url"];
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum IntegrationAccountEvent {
     #[serde(rename = "integration_account.connected")]
@@ -29,7 +30,13 @@ pub enum IntegrationAccountEvent {
     },
     /// The whole account as it is after the change.
     #[serde(rename = "integration_account.updated")]
-    Updated { account_key: String, display_name: String, is_active: bool, division_id: Option<Uuid>, config: Config },
+    Updated {
+        account_key: String,
+        display_name: String,
+        is_active: bool,
+        division_id: Option<Uuid>,
+        config: Config,
+    },
     #[serde(rename = "integration_account.made_default")]
     MadeDefault,
     #[serde(rename = "integration_account.no_longer_default")]
@@ -41,7 +48,7 @@ pub enum IntegrationAccountEvent {
 impl EventBody for IntegrationAccountEvent {}
 
 /// Settings of an account: plain ones and sealed ones.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Config {
     pub plain: BTreeMap<String, Value>,
     pub secrets: BTreeMap<String, Secret>,
@@ -74,7 +81,14 @@ impl Aggregate for IntegrationAccount {
 
     fn evolve(&mut self, event: &IntegrationAccountEvent, context: Context) {
         match event.clone() {
-            IntegrationAccountEvent::Connected { channel, account_key, display_name, is_active, division_id, config } => {
+            IntegrationAccountEvent::Connected {
+                channel,
+                account_key,
+                display_name,
+                is_active,
+                division_id,
+                config,
+            } => {
                 let created_at = Some(context.at);
                 *self = Self {
                     channel,
@@ -87,7 +101,13 @@ impl Aggregate for IntegrationAccount {
                     created_at,
                 };
             }
-            IntegrationAccountEvent::Updated { account_key, display_name, is_active, division_id, config } => {
+            IntegrationAccountEvent::Updated {
+                account_key,
+                display_name,
+                is_active,
+                division_id,
+                config,
+            } => {
                 self.account_key = account_key;
                 self.display_name = display_name;
                 self.is_active = is_active;

@@ -14,6 +14,7 @@ pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -27,7 +28,7 @@ pub use outbound::OUTBOUND_TYPES;
 pub(crate) use interactive::{body_text as interactive_body_text, reply as interactive_reply};
 
 /// The content of one message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "content", rename_all = "snake_case")]
 pub enum MessageContent {
     Text {
@@ -74,7 +75,7 @@ pub enum MessageContent {
 }
 
 /// A picture, film, sound, file or sticker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Media {
     #[serde(flatten)]
     pub source: MediaSource,
@@ -96,7 +97,7 @@ pub struct Media {
 }
 
 /// Where the bytes of a [`Media`] are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum MediaSource {
     /// Held by the provider and fetched with the account's credentials. WhatsApp keeps it for 30 days.
@@ -129,7 +130,7 @@ impl Media {
 }
 
 /// A point on the map, WGS 84.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Location {
     /// Degrees, -90 to 90, at most [`COORDINATE_DECIMALS`] decimals.
     pub latitude: f64,

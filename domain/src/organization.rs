@@ -1,6 +1,7 @@
 //! A customer of OmniStream: the tenant. Its id is the tenant id; its stream lives in the platform's tenant.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use crate::aggregate::Aggregate;
 use crate::event::{Context, EventBody};
 use crate::personal::Secret;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum OrganizationEvent {
     #[serde(rename = "organization.registered")]
@@ -41,7 +42,7 @@ pub enum OrganizationEvent {
 impl EventBody for OrganizationEvent {}
 
 /// Who can sign in first: enough to create the agent again if provisioning was interrupted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FirstAdmin {
     pub agent_id: Uuid,
     pub email: String,
@@ -85,7 +86,9 @@ impl Aggregate for Organization {
                     created_at: Some(context.at),
                 };
             }
-            OrganizationEvent::Activated | OrganizationEvent::Reactivated => self.status = OrganizationStatus::Active,
+            OrganizationEvent::Activated | OrganizationEvent::Reactivated => {
+                self.status = OrganizationStatus::Active
+            }
             OrganizationEvent::Suspended => self.status = OrganizationStatus::Suspended,
             OrganizationEvent::Updated { name, limits } => {
                 self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));

@@ -5,6 +5,7 @@
 //! Both are plain JSON markers here; the event store turns the markers into sealed envelopes
 //! `{"sealed": …, "subject": …}` and back.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -72,6 +73,29 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Personal<T> {
     }
 }
 
+/// The form in which events are written; sealed, the value stands in an envelope.
+impl<T: JsonSchema> JsonSchema for Personal<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Personal_{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        marked(PERSONAL, &generator.subschema_for::<T>())
+    }
+}
+
+fn marked(marker: &str, value: &Schema) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": { marker: value, SUBJECT: { "type": "string", "format": "uuid" } },
+        "required": [marker, SUBJECT],
+    })
+}
+
 /// A credential. Freshly set it is in the clear; read from the store it is an opaque envelope.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
@@ -95,11 +119,27 @@ impl std::fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Clear { subject, value } => json!({ SECRET: value, SUBJECT: subject }).serialize(serializer),
+            Self::Clear { subject, value } => {
+                json!({ SECRET: value, SUBJECT: subject }).serialize(serializer)
+            }
             Self::Sealed { subject, sealed } => {
                 json!({ SEALED: sealed, SUBJECT: subject, "secret": true }).serialize(serializer)
             }
         }
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        marked(SECRET, &generator.subschema_for::<String>())
     }
 }
 

@@ -57,7 +57,11 @@ impl Refusal {
 
     #[must_use]
     pub fn stale() -> Self {
-        Self::new(Reason::Stale, "precondition_failed", "The resource has changed since the version in If-Match.")
+        Self::new(
+            Reason::Stale,
+            "precondition_failed",
+            "The resource has changed since the version in If-Match.",
+        )
     }
 
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {

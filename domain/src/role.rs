@@ -1,6 +1,7 @@
 //! What agents may do: three fixed system roles, and custom ones that combine permission codes.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Aggregate;
@@ -11,7 +12,7 @@ pub const SUPERVISOR: &str = "supervisor";
 pub const AGENT: &str = "agent";
 pub const SYSTEM_ROLES: [&str; 3] = [ADMIN, SUPERVISOR, AGENT];
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum RoleEvent {
     #[serde(rename = "role.created")]

@@ -23,6 +23,7 @@ pub(crate) mod tests;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use offset_runs::OffsetRuns;
@@ -50,7 +51,7 @@ pub fn parse_time_zone(name: &str) -> Result<Tz, UnknownTimeZone> {
 
 /// A weekly schedule in a time zone, ready to be asked. Stored with a conversation, it keeps answering the
 /// same after the tenant edits its schedule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "StoredHours", into = "StoredHours")]
 pub struct WorkingHours {
     zone: Tz,
@@ -204,7 +205,7 @@ fn horizon(start: i64) -> i64 {
 }
 
 /// The document form: spans in minutes since Sunday 00:00, `null` for always.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct StoredHours {
     time_zone: String,
     open_minutes: Option<Vec<(u16, u16)>>,

@@ -40,7 +40,9 @@ impl Fold for Activity {
             ActorKind::Agent | ActorKind::ApiKey | ActorKind::SuperAdmin => {
                 vec![vec![json!(event.tenant_id), json!(event.position)]]
             }
-            ActorKind::AutomationRule | ActorKind::AiAgent | ActorKind::Contact | ActorKind::System => Vec::new(),
+            ActorKind::AutomationRule | ActorKind::AiAgent | ActorKind::Contact | ActorKind::System => {
+                Vec::new()
+            }
         }
     }
 

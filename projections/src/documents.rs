@@ -14,7 +14,7 @@ use crate::projection::Projection;
 use crate::table::{ApplyError, Table, key_object, load_rows, upsert_rows};
 
 /// Streams whose state is not kept as a document: they have relational read models, or are too many.
-const WITHOUT_DOCUMENT: [&str; 3] = ["contact", "conversation", "message"];
+const WITHOUT_DOCUMENT: [&str; 5] = ["automation_item", "contact", "conversation", "csat_survey", "message"];
 
 #[must_use]
 pub fn projection() -> Projection {
@@ -77,7 +77,12 @@ impl Documents {
 }
 
 /// A deleted aggregate keeps its row without a document, so that its version goes on counting.
-fn fold(tenant_id: Uuid, id: Uuid, stored: Option<DocumentRow>, events: &[&Event]) -> Result<Value, FoldError> {
+fn fold(
+    tenant_id: Uuid,
+    id: Uuid,
+    stored: Option<DocumentRow>,
+    events: &[&Event],
+) -> Result<Value, FoldError> {
     let (first, last) = (events[0], events[events.len() - 1]);
     let kind = domain::registry::find(&first.stream_type)
         .ok_or_else(|| FoldError::Inconsistent(format!("no aggregate is called {}", first.stream_type)))?;
@@ -108,7 +113,9 @@ pub struct Document<A> {
 
 type Columns = (Uuid, i64, DateTime<Utc>, DateTime<Utc>, Value);
 
-fn document<A: Aggregate>((id, version, created_at, updated_at, doc): Columns) -> Result<Document<A>, sqlx::Error> {
+fn document<A: Aggregate>(
+    (id, version, created_at, updated_at, doc): Columns,
+) -> Result<Document<A>, sqlx::Error> {
     let state = serde_json::from_value(doc).map_err(|e| sqlx::Error::Decode(e.into()))?;
     Ok(Document { id, version, created_at, updated_at, state })
 }
@@ -134,11 +141,35 @@ pub async fn get<A: Aggregate>(
     row.map(document).transpose()
 }
 
+/// Whether a tenant has an aggregate, by the name of its kind.
+///
+/// # Errors
+/// Database errors.
+pub async fn exists(
+    db: &mut PgConnection,
+    tenant_id: Uuid,
+    collection: &str,
+    id: Uuid,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM read.documents
+             WHERE tenant_id = $1 AND collection = $2 AND id = $3 AND doc IS NOT NULL)",
+    )
+    .bind(tenant_id)
+    .bind(collection)
+    .bind(id)
+    .fetch_one(db)
+    .await
+}
+
 /// All of a tenant's aggregates of one kind, oldest first. For kinds that a tenant has few of.
 ///
 /// # Errors
 /// Database errors, or a document that does not decode.
-pub async fn list<A: Aggregate>(db: &mut PgConnection, tenant_id: Uuid) -> Result<Vec<Document<A>>, sqlx::Error> {
+pub async fn list<A: Aggregate>(
+    db: &mut PgConnection,
+    tenant_id: Uuid,
+) -> Result<Vec<Document<A>>, sqlx::Error> {
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT id, version, created_at, updated_at, doc FROM read.documents
          WHERE tenant_id = $1 AND collection = $2 AND doc IS NOT NULL ORDER BY created_at, id",

@@ -5,14 +5,21 @@
 //! same fold serves live, rebuild, verify and replay of parked events.
 
 pub mod activity;
+pub mod allocation;
+pub mod automation;
 pub mod counters;
+pub mod csat;
 pub mod documents;
 pub mod event;
+pub mod history;
 pub mod inbox;
 pub mod parking;
 pub mod projection;
 pub mod rebuild;
 pub mod runner;
+pub mod shadow;
+pub mod sla;
+pub mod status;
 pub mod table;
 pub mod tenant;
 pub mod verify;
@@ -25,5 +32,14 @@ pub use wait::Waiter;
 /// Every read model there is.
 #[must_use]
 pub fn all() -> Vec<Projection> {
-    vec![activity::projection(), counters::projection(), documents::projection(), inbox::projection()]
+    vec![
+        activity::projection(),
+        automation::projection(),
+        allocation::projection(),
+        counters::projection(),
+        csat::projection(),
+        documents::projection(),
+        inbox::projection(),
+        sla::projection(),
+    ]
 }

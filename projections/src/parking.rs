@@ -8,8 +8,26 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::event::Event;
-use crate::runner::{RunError, Runner, apply_tables};
+use crate::runner::{RunError, Runner, STALLED_AFTER, apply_tables};
 use crate::table::ApplyError;
+
+/// Parked events that are tried in one transaction.
+const REPLAY_PAGE: i64 = 500;
+
+/// SQLSTATE classes of what a value can be wrong with: data exceptions, violated constraints, exceeded limits of the
+/// server. Everything else, such as a deadlock, a full disk or a lost connection, passes and is nobody's poison.
+const POISON_CLASSES: [&str; 3] = ["22", "23", "54"];
+
+/// Whether the event itself can't be applied, now or later.
+pub(crate) fn is_poison(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::Fold(_) => true,
+        ApplyError::Database(error) => error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| POISON_CLASSES.iter().any(|class| code.starts_with(class))),
+    }
+}
 
 /// Parks the events whose streams are parked already; answers the others.
 pub(crate) async fn set_aside(
@@ -29,7 +47,11 @@ pub(crate) async fn set_aside(
 }
 
 /// Applies events one by one and parks the streams of those that fail.
-pub(crate) async fn apply_each(tx: &mut PgConnection, runner: &Runner, events: Vec<Event>) -> Result<(), RunError> {
+pub(crate) async fn apply_each(
+    tx: &mut PgConnection,
+    runner: &Runner,
+    events: Vec<Event>,
+) -> Result<(), RunError> {
     let mut parked = HashSet::new();
     for event in events {
         if parked.contains(&event.stream_id) {
@@ -50,58 +72,99 @@ pub(crate) async fn apply_each(tx: &mut PgConnection, runner: &Runner, events: V
 /// Answers how many were applied and how many remain.
 ///
 /// # Errors
-/// Database errors.
+/// Database errors; what was applied until then stays applied.
 pub async fn replay(runner: &Runner) -> Result<(usize, usize), RunError> {
-    let mut connection = runner.store.pool().acquire().await?;
-    let mut tx = connection.begin().await?;
-    // The live runner's commit waits for this row, so nothing overtakes the replay.
-    sqlx::query("SELECT 1 FROM projections WHERE name = $1 AND slot = $2 AND log_id = $3 FOR UPDATE")
-        .bind(runner.projection.name)
-        .bind(runner.slot.as_str())
-        .bind(runner.log_id)
-        .execute(&mut *tx)
-        .await?;
+    let (mut applied, mut remaining, mut stuck, mut after) = (0, 0, HashSet::new(), 0);
+    loop {
+        let mut connection = runner.store.pool().acquire().await?;
+        let mut tx = connection.begin().await?;
+        sqlx::query("SELECT set_config('idle_in_transaction_session_timeout', $1, true)")
+            .bind(STALLED_AFTER)
+            .execute(&mut *tx)
+            .await?;
+        // The live runner takes this row before it applies anything, so nothing overtakes the replay.
+        sqlx::query("SELECT 1 FROM projections WHERE name = $1 AND slot = $2 AND log_id = $3 FOR UPDATE")
+            .bind(runner.projection.name)
+            .bind(runner.slot.as_str())
+            .bind(runner.log_id)
+            .execute(&mut *tx)
+            .await?;
+        let events = parked_events(&mut tx, runner, after).await?;
+        let Some(last) = events.last().map(|e| e.position) else {
+            return Ok((applied, remaining));
+        };
+        for event in events {
+            match replay_one(&mut tx, runner, &event, &stuck).await? {
+                true => applied += 1,
+                false => {
+                    stuck.insert(event.stream_id);
+                    remaining += 1;
+                }
+            }
+        }
+        tx.commit().await?;
+        after = last;
+    }
+}
+
+/// Whether the event was applied.
+async fn replay_one(
+    tx: &mut PgConnection,
+    runner: &Runner,
+    event: &Event,
+    stuck: &HashSet<Uuid>,
+) -> Result<bool, RunError> {
+    if stuck.contains(&event.stream_id) {
+        return Ok(false);
+    }
+    match apply_one(tx, runner, event).await? {
+        Ok(()) => unpark(tx, runner, event.position).await?,
+        Err(error) => {
+            park(tx, runner, event, Some(&error.to_string())).await?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn parked_events(tx: &mut PgConnection, runner: &Runner, after: i64) -> Result<Vec<Event>, RunError> {
     let rows = sqlx::query(
         "SELECT e.log_id, e.position, e.tenant_id, e.stream_type, e.stream_id, e.version, e.event_type,
              e.schema_version, e.event_id, e.command_id, e.metadata, e.recorded_at, e.payload
          FROM parked_events p JOIN events e USING (log_id, position)
-         WHERE p.name = $1 AND p.slot = $2 AND p.log_id = $3 ORDER BY e.position",
+         WHERE p.name = $1 AND p.slot = $2 AND p.log_id = $3 AND p.position > $4 ORDER BY p.position LIMIT $5",
     )
     .bind(runner.projection.name)
     .bind(runner.slot.as_str())
     .bind(runner.log_id)
+    .bind(after)
+    .bind(REPLAY_PAGE)
     .fetch_all(&mut *tx)
     .await?;
     let mut events: Vec<Event> = rows.iter().map(event_from_row).collect::<Result<_, _>>()?;
     let keys = runner.store.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
     events.iter_mut().for_each(|e| keys.open(e.tenant_id, &mut e.body));
-    let (mut applied, mut remaining, mut stuck) = (0, 0, HashSet::new());
-    for event in events {
-        if !stuck.contains(&event.stream_id) && apply_one(&mut tx, runner, &event).await?.is_ok() {
-            unpark(&mut tx, runner, event.position).await?;
-            applied += 1;
-        } else {
-            stuck.insert(event.stream_id);
-            remaining += 1;
-        }
-    }
-    tx.commit().await?;
-    Ok((applied, remaining))
+    Ok(events)
 }
 
-/// The outer error is the database's, the inner one the event's.
+/// The outer error is the system's, the inner one the event's.
 async fn apply_one(
     tx: &mut PgConnection,
     runner: &Runner,
     event: &Event,
 ) -> Result<Result<(), ApplyError>, RunError> {
     let mut attempt = tx.begin().await?;
-    let applied = apply_tables(&mut attempt, &runner.projection, runner.schema(), std::slice::from_ref(event)).await;
-    match applied {
-        Ok(()) => attempt.commit().await?,
-        Err(_) => attempt.rollback().await?,
+    match apply_tables(&mut attempt, &runner.projection, runner.schema(), std::slice::from_ref(event)).await {
+        Ok(()) => {
+            attempt.commit().await?;
+            Ok(Ok(()))
+        }
+        Err(error) if is_poison(&error) => {
+            attempt.rollback().await?;
+            Ok(Err(error))
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(applied)
 }
 
 async fn parked_streams(tx: &mut PgConnection, runner: &Runner) -> Result<HashSet<Uuid>, RunError> {
@@ -116,10 +179,15 @@ async fn parked_streams(tx: &mut PgConnection, runner: &Runner) -> Result<HashSe
     Ok(streams.into_iter().collect())
 }
 
-async fn park(tx: &mut PgConnection, runner: &Runner, event: &Event, error: Option<&str>) -> Result<(), RunError> {
+async fn park(
+    tx: &mut PgConnection,
+    runner: &Runner,
+    event: &Event,
+    error: Option<&str>,
+) -> Result<(), RunError> {
     sqlx::query(
         "INSERT INTO parked_events (name, slot, log_id, position, stream_id, error) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT (name, slot, log_id, position) DO UPDATE SET error = EXCLUDED.error",
     )
     .bind(runner.projection.name)
     .bind(runner.slot.as_str())

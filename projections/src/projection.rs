@@ -34,6 +34,11 @@ impl Projection {
     }
 
     #[must_use]
+    pub fn is_read_model(&self) -> bool {
+        self.kind == Kind::ReadModel
+    }
+
+    #[must_use]
     pub const fn live_schema(&self) -> &'static str {
         match self.kind {
             Kind::ReadModel => LIVE_SCHEMA,

@@ -1,4 +1,4 @@
-//! Rebuilding a read model beside the live one, and switching when it is as far.
+//! Rebuilding a read model beside the live one, switching when it is as far, and going back.
 //!
 //! Readers never see a half-built table: the new one grows in a schema of its own, without secondary indexes, and takes
 //! the live one's place in one short transaction; the old one stays in `previous` for rollback. There is no path from
@@ -8,25 +8,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commands::Store;
-use commands::store::HEAD;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::projection::{Kind, Projection};
-use crate::runner::{BATCH, Lease, RunError, Runner, Slot};
+use crate::projection::Projection;
+use crate::runner::{RunError, STALLED_AFTER, Slot};
+use crate::shadow::{Remains, Shadow, drop_tables, run, same_shape};
 
-/// A rebuild closer to the log's head than this may switch: the rest is applied within the switch.
-const SWITCH_LAG: i64 = 500;
-/// How long a rebuild rests after each batch, so that live work keeps most of the machine.
-pub const THROTTLE: Duration = Duration::from_millis(5);
+/// How long a switch waits for readers of the old tables. New readers queue behind it meanwhile, so it gives up soon
+/// and tries again.
+const SWITCH_PATIENCE: &str = "500ms";
+const SWITCH_PAUSE: Duration = Duration::from_secs(1);
+const SWITCH_TRIES: u32 = 60;
+/// SQLSTATE of a lock that was not granted in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     #[error("{0} is a process manager: rebuilding it would do its work again")]
     NotAReadModel(&'static str),
-    #[error("{0} is being rebuilt by another process")]
+    #[error("{0} is being rebuilt or verified by another process, or was until a few seconds ago")]
     Busy(&'static str),
     #[error("there is no previous version of {0} to go back to")]
     NothingToRollBackTo(&'static str),
+    #[error("{0} is read without a pause, so its tables could not be switched; try again")]
+    InUse(&'static str),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -34,280 +39,228 @@ pub enum RebuildError {
 }
 
 /// How far a rebuild is: positions done and to do, over all logs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub done: i64,
     pub of: i64,
 }
 
+/// A rebuild that holds its lease and has its tables.
+pub struct Rebuild(Shadow);
+
+/// Takes the lease of a rebuild and makes its tables, or takes up those of an interrupted one.
+///
+/// # Errors
+/// When the projection is a process manager, or another process rebuilds or verifies it.
+pub async fn start(store: &Store, projection: &Arc<Projection>) -> Result<Rebuild, RebuildError> {
+    Ok(Rebuild(Shadow::prepare(store, projection, Remains::TakeUp).await?))
+}
+
+impl Rebuild {
+    /// Fills the tables up to the head, then switches. Dropped in between, it can be taken up again.
+    ///
+    /// # Errors
+    /// A lost lease, readers that never pause, or database errors; nothing has changed for readers then.
+    pub async fn finish(mut self, mut report: impl FnMut(Step) + Send) -> Result<(), RebuildError> {
+        let finished = self.fill_and_switch(&mut report).await;
+        self.0.give_back().await;
+        finished
+    }
+
+    /// Ends it without a switch; what was filled stays for the next one.
+    pub async fn interrupt(self) {
+        self.0.give_back().await;
+    }
+
+    async fn fill_and_switch(&mut self, report: &mut (impl FnMut(Step) + Send)) -> Result<(), RebuildError> {
+        let shadow = &mut self.0;
+        shadow.fill(None, report).await?;
+        shadow.holding(shadow.add_indexes()).await?;
+        switch(shadow, Slot::Rebuild, report).await
+    }
+}
+
 /// Fills a second set of tables up to the head, then switches. Resumes where an interrupted rebuild stopped.
 ///
 /// # Errors
-/// When another process rebuilds the same projection, or the database fails.
-pub async fn rebuild(store: &Store, projection: &Arc<Projection>, report: impl FnMut(Step) + Send) -> Result<(), RebuildError> {
-    let shadow = Shadow::prepare(store, projection).await?;
-    shadow.fill(None, report).await?;
-    shadow.add_indexes().await?;
-    shadow.switch().await
+/// As [`start`] and [`Rebuild::finish`].
+pub async fn rebuild(
+    store: &Store,
+    projection: &Arc<Projection>,
+    report: impl FnMut(Step) + Send,
+) -> Result<(), RebuildError> {
+    start(store, projection).await?.finish(report).await
 }
 
-/// A second set of tables of a read model, in the schema `rebuild`.
-pub struct Shadow {
-    runners: Vec<Runner>,
-    leases: tokio::sync::Mutex<Vec<Lease>>,
-    store: Store,
-    projection: Arc<Projection>,
-}
-
-impl Shadow {
-    /// Makes the tables, or takes up those of an interrupted rebuild, and leases their checkpoints.
-    ///
-    /// # Errors
-    /// When the projection is not a read model, or another process holds the rebuild.
-    pub async fn prepare(store: &Store, projection: &Arc<Projection>) -> Result<Self, RebuildError> {
-        if projection.kind != Kind::ReadModel {
-            return Err(RebuildError::NotAReadModel(projection.name));
-        }
-        let mut runners = Vec::new();
-        let mut leases = Vec::new();
-        for log_id in store.logs() {
-            let runner = Runner::new(store.clone(), Arc::clone(projection), *log_id, Slot::Rebuild);
-            leases.push(runner.acquire().await?.ok_or(RebuildError::Busy(projection.name))?);
-            runners.push(runner);
-        }
-        let shadow =
-            Self { runners, leases: tokio::sync::Mutex::new(leases), store: store.clone(), projection: Arc::clone(projection) };
-        shadow.create_tables().await?;
-        Ok(shadow)
-    }
-
-    async fn create_tables(&self) -> Result<(), RebuildError> {
-        let mut connection = self.store.pool().acquire().await?;
-        let mut tx = connection.begin().await?;
-        let mut fresh = false;
-        for table in &self.projection.tables {
-            let name = table.name();
-            let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-                .bind(format!("rebuild.{name}"))
-                .fetch_one(&mut *tx)
-                .await?;
-            if exists {
-                continue;
-            }
-            fresh = true;
-            let key = table.key().join(", ");
-            run(&mut tx, format!("CREATE TABLE rebuild.{name} (LIKE read.{name} INCLUDING DEFAULTS INCLUDING GENERATED)")).await?;
-            run(&mut tx, format!("ALTER TABLE rebuild.{name} ADD PRIMARY KEY ({key})")).await?;
-            run(&mut tx, format!("CALL make_read_model('rebuild.{name}')")).await?;
-        }
-        if fresh {
-            // Tables without rows and a checkpoint that says otherwise must never meet.
-            self.reset_checkpoints(&mut tx).await?;
-            self.leases.lock().await.iter_mut().for_each(|lease| lease.position = 0);
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    async fn reset_checkpoints(&self, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-        sqlx::query("UPDATE projections SET position = 0 WHERE name = $1 AND slot = 'rebuild'")
-            .bind(self.projection.name)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query("DELETE FROM parked_events WHERE name = $1 AND slot = 'rebuild'")
-            .bind(self.projection.name)
-            .execute(tx)
-            .await?;
-        Ok(())
-    }
-
-    /// Replays every log up to `until`, or up to its head.
-    ///
-    /// # Errors
-    /// A lost lease or database errors; what was filled so far stays and is taken up again.
-    pub async fn fill(&self, until: Option<&[i64]>, mut report: impl FnMut(Step) + Send) -> Result<(), RebuildError> {
-        let mut leases = self.leases.lock().await;
-        loop {
-            let goals = match until {
-                Some(goals) => goals.to_vec(),
-                None => self.heads().await?,
-            };
-            let mut moved = false;
-            for ((runner, lease), goal) in self.runners.iter().zip(leases.iter_mut()).zip(&goals) {
-                if lease.position < *goal {
-                    *lease = runner.step(*lease, BATCH.min(goal - lease.position)).await?;
-                    moved = true;
-                }
-            }
-            report(Step { done: leases.iter().map(|l| l.position).sum(), of: goals.iter().sum() });
-            let lag: i64 = leases.iter().zip(&goals).map(|(l, goal)| (goal - l.position).max(0)).sum();
-            if !moved || (until.is_none() && lag < SWITCH_LAG) {
-                return Ok(());
-            }
-            tokio::time::sleep(THROTTLE).await;
-        }
-    }
-
-    async fn heads(&self) -> Result<Vec<i64>, sqlx::Error> {
-        let mut heads = Vec::new();
-        for log_id in self.store.logs() {
-            heads.push(head(&self.store, *log_id).await?);
-        }
-        Ok(heads)
-    }
-
-    /// Gives the new tables the indexes of the live ones; only now, since filling an index row by row is slower.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn add_indexes(&self) -> Result<(), RebuildError> {
-        let mut connection = self.store.pool().acquire().await?;
-        for table in &self.projection.tables {
-            let definitions: Vec<String> = sqlx::query_scalar(
-                "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i
-                 WHERE i.indrelid = to_regclass('read.' || $1) AND NOT i.indisprimary
-                     AND to_regclass('rebuild.' || (SELECT relname FROM pg_class WHERE oid = i.indexrelid)) IS NULL",
-            )
-            .bind(table.name())
-            .fetch_all(&mut *connection)
-            .await?;
-            for definition in definitions {
-                run(&mut connection, definition.replace(" ON read.", " ON rebuild.")).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the new tables in the live ones' place. The live runner's commits wait meanwhile; then its lease is gone
-    /// and it starts again on the new tables.
-    ///
-    /// # Errors
-    /// Database errors; nothing has changed then.
-    pub async fn switch(&self) -> Result<(), RebuildError> {
-        let name = self.projection.name;
-        let mut connection = self.store.pool().acquire().await?;
-        let mut tx = connection.begin().await?;
-        let live: Vec<(i16, i64)> = sqlx::query_as(
-            "SELECT log_id, position FROM projections WHERE name = $1 AND slot = 'live' ORDER BY log_id FOR UPDATE",
-        )
-        .bind(name)
-        .fetch_all(&mut *tx)
-        .await?;
-        for (runner, lease) in self.runners.iter().zip(self.leases.lock().await.iter()) {
-            let goal = live.iter().find(|(log, _)| *log == runner.log_id).map_or(0, |(_, position)| *position);
-            let events = runner.read(lease.position, (goal - lease.position).max(0)).await?;
-            if let Some(last) = events.last().map(|e| e.position) {
-                runner.apply(&mut tx, events).await?;
-                sqlx::query("UPDATE projections SET position = $3 WHERE name = $1 AND slot = 'rebuild' AND log_id = $2")
-                    .bind(name)
-                    .bind(runner.log_id)
-                    .bind(last)
-                    .execute(&mut *tx)
-                    .await?;
-            }
-        }
-        for table in &self.projection.tables {
-            let table = table.name();
-            run(&mut tx, format!("DROP TABLE IF EXISTS previous.{table}")).await?;
-            run(&mut tx, format!("ALTER TABLE read.{table} SET SCHEMA previous")).await?;
-            run(&mut tx, format!("ALTER TABLE rebuild.{table} SET SCHEMA read")).await?;
-        }
-        move_slots(&mut tx, name, "rebuild").await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Drops the new tables: what `verify` does when it has compared.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn discard(&self) -> Result<(), RebuildError> {
-        let mut connection = self.store.pool().acquire().await?;
-        let mut tx = connection.begin().await?;
-        for table in &self.projection.tables {
-            run(&mut tx, format!("DROP TABLE IF EXISTS rebuild.{}", table.name())).await?;
-        }
-        self.reset_checkpoints(&mut tx).await?;
-        sqlx::query("DELETE FROM projections WHERE name = $1 AND slot = 'rebuild'")
-            .bind(self.projection.name)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(())
-    }
-}
-
-/// Puts the version before the last rebuild back in place; its runner catches up from where it stood.
+/// Puts the version before the last rebuild back in place, after it has caught up.
 ///
 /// # Errors
-/// When there is none.
-pub async fn roll_back(store: &Store, projection: &Projection) -> Result<(), RebuildError> {
+/// When there is none that fits, or a rebuild or verification is running.
+pub async fn roll_back(
+    store: &Store,
+    projection: &Arc<Projection>,
+    mut report: impl FnMut(Step) + Send,
+) -> Result<(), RebuildError> {
     let mut connection = store.pool().acquire().await?;
-    let mut tx = connection.begin().await?;
-    sqlx::query("SELECT 1 FROM projections WHERE name = $1 AND slot = 'live' FOR UPDATE")
-        .bind(projection.name)
-        .execute(&mut *tx)
-        .await?;
     for table in &projection.tables {
-        let name = table.name();
-        let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(format!("previous.{name}"))
-            .fetch_one(&mut *tx)
-            .await?;
-        if !exists {
+        if !same_shape(&mut connection, "previous", table.name()).await? {
             return Err(RebuildError::NothingToRollBackTo(projection.name));
         }
-        run(&mut tx, format!("ALTER TABLE read.{name} SET SCHEMA rebuild")).await?;
-        run(&mut tx, format!("ALTER TABLE previous.{name} SET SCHEMA read")).await?;
-        run(&mut tx, format!("ALTER TABLE rebuild.{name} SET SCHEMA previous")).await?;
     }
-    move_slots(&mut tx, projection.name, "previous").await?;
+    drop(connection);
+    let mut shadow = Shadow::lease(store, projection, Slot::Previous).await?;
+    let switched = match shadow.fill(None, &mut report).await {
+        Ok(()) => switch(&mut shadow, Slot::Previous, &mut report).await,
+        Err(error) => Err(error),
+    };
+    shadow.give_back().await;
+    switched
+}
+
+/// Switches as soon as readers let it.
+async fn switch(
+    shadow: &mut Shadow,
+    from: Slot,
+    report: &mut (impl FnMut(Step) + Send),
+) -> Result<(), RebuildError> {
+    for _ in 0..SWITCH_TRIES {
+        // Making indexes or waiting took time in which others wrote.
+        shadow.fill(None, report).await?;
+        shadow.renew().await?;
+        match try_switch(shadow, from).await {
+            Err(RebuildError::Database(error)) if is_lock_timeout(&error) => {
+                tokio::time::sleep(SWITCH_PAUSE).await
+            }
+            done => return done,
+        }
+    }
+    Err(RebuildError::InUse(shadow.projection.name))
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+}
+
+/// Puts the shadow's tables in the live ones' place. The live runner's commits wait meanwhile; then its lease is gone
+/// and it starts again on the new tables.
+async fn try_switch(shadow: &Shadow, from: Slot) -> Result<(), RebuildError> {
+    let projection = &shadow.projection;
+    let mut connection = shadow.store.pool().acquire().await?;
+    let mut tx = connection.begin().await?;
+    sqlx::query(
+        "SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)",
+    )
+    .bind(SWITCH_PATIENCE)
+    .bind(STALLED_AFTER)
+    .execute(&mut *tx)
+    .await?;
+    let checkpoints = lock_checkpoints(&mut tx, projection.name).await?;
+    for (runner, lease) in shadow.runners.iter().zip(&shadow.leases) {
+        let of =
+            |slot: Slot| checkpoints.iter().find(|c| c.slot == slot.as_str() && c.log_id == runner.log_id);
+        if of(from).is_none_or(|own| own.lease_epoch != lease.epoch || own.position != lease.position) {
+            return Err(RunError::LeaseLost.into());
+        }
+        if from == Slot::Previous && of(Slot::Rebuild).is_some_and(|rebuild| rebuild.leased) {
+            return Err(RebuildError::Busy(projection.name));
+        }
+        // Ahead of the live one it may be, behind it never.
+        let goal = of(Slot::Live).map_or(0, |live| live.position);
+        let events = runner.read(lease.position, (goal - lease.position).max(0)).await?;
+        if let Some(last) = events.last().map(|e| e.position) {
+            runner.apply(&mut tx, events).await?;
+            set_position(&mut tx, projection.name, from, runner.log_id, last).await?;
+        }
+    }
+    swap_tables(&mut tx, projection, from).await?;
+    swap_checkpoints(&mut tx, projection.name, from).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// `from` becomes live and live becomes previous. A new epoch and no holder: whoever wrote to the old tables must take
-/// the lease again.
-async fn move_slots(tx: &mut PgConnection, name: &str, from: &str) -> Result<(), sqlx::Error> {
-    for table in ["projections", "parked_events"] {
-        if from == "rebuild" {
-            run_for(tx, format!("DELETE FROM {table} WHERE name = $1 AND slot = 'previous'"), name).await?;
-        } else {
-            run_for(tx, format!("DELETE FROM {table} WHERE name = $1 AND slot = 'rebuild'"), name).await?;
-            run_for(tx, format!("UPDATE {table} SET slot = 'rebuild' WHERE name = $1 AND slot = 'previous'"), name).await?;
-        }
-        run_for(tx, format!("UPDATE {table} SET slot = 'previous' WHERE name = $1 AND slot = 'live'"), name).await?;
-        run_for(tx, format!("UPDATE {table} SET slot = 'live' WHERE name = $1 AND slot = 'rebuild'"), name).await?;
-    }
-    sqlx::query(
-        "UPDATE projections new SET lease_owner = NULL, lease_until = NULL,
-             lease_epoch = greatest(new.lease_epoch, old.lease_epoch) + 1,
-             generation = greatest(new.generation, old.generation) + 1
-         FROM projections old
-         WHERE new.name = $1 AND new.slot = 'live' AND old.name = $1 AND old.slot = 'previous' AND old.log_id = new.log_id",
+#[derive(sqlx::FromRow)]
+struct Checkpoint {
+    slot: String,
+    log_id: i16,
+    position: i64,
+    lease_epoch: i64,
+    leased: bool,
+}
+
+/// Whoever wants to write to any of the projection's tables waits from here on.
+async fn lock_checkpoints(tx: &mut PgConnection, name: &str) -> Result<Vec<Checkpoint>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT slot, log_id, position, lease_epoch, coalesce(lease_until > now(), false) AS leased
+         FROM projections WHERE name = $1 ORDER BY slot, log_id FOR UPDATE",
     )
     .bind(name)
-    .execute(tx)
-    .await?;
+    .fetch_all(tx)
+    .await
+}
+
+async fn set_position(
+    tx: &mut PgConnection,
+    name: &str,
+    slot: Slot,
+    log_id: i16,
+    position: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE projections SET position = $4 WHERE name = $1 AND slot = $2 AND log_id = $3")
+        .bind(name)
+        .bind(slot.as_str())
+        .bind(log_id)
+        .bind(position)
+        .execute(tx)
+        .await
+        .map(|_| ())
+}
+
+/// On the way back, the tables trade places: the rejected version can be looked at, and returned to.
+async fn swap_tables(tx: &mut PgConnection, projection: &Projection, from: Slot) -> Result<(), sqlx::Error> {
+    let back = from == Slot::Previous;
+    drop_tables(tx, projection, if back { "rebuild" } else { "previous" }).await?;
+    for table in &projection.tables {
+        let name = table.name();
+        if back {
+            run(tx, format!("ALTER TABLE previous.{name} SET SCHEMA rebuild")).await?;
+        }
+        run(tx, format!("ALTER TABLE read.{name} SET SCHEMA previous")).await?;
+        run(tx, format!("ALTER TABLE rebuild.{name} SET SCHEMA read")).await?;
+    }
     Ok(())
 }
 
-/// The last position of a log; 0 when it is empty.
-///
-/// # Errors
-/// Database errors.
-pub async fn head(store: &Store, log_id: i16) -> Result<i64, sqlx::Error> {
-    let position: i64 = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events WHERE log_id = $1")
-        .bind(log_id)
-        .fetch_one(store.pool())
-        .await?;
-    store.progress().advance(HEAD, log_id, position);
-    Ok(position)
-}
-
-/// Only names that the code declares are ever put into these statements.
-async fn run(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
-    sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
+/// As the tables, so their checkpoints and parked events. A new epoch and no holder: whoever wrote to the old tables
+/// must take the lease again.
+async fn swap_checkpoints(tx: &mut PgConnection, name: &str, from: Slot) -> Result<(), sqlx::Error> {
+    for table in ["projections", "parked_events"] {
+        if from == Slot::Previous {
+            run_for(tx, format!("DELETE FROM {table} WHERE name = $1 AND slot = 'rebuild'"), name).await?;
+            run_for(
+                tx,
+                format!("UPDATE {table} SET slot = 'rebuild' WHERE name = $1 AND slot = 'previous'"),
+                name,
+            )
+            .await?;
+        } else {
+            run_for(tx, format!("DELETE FROM {table} WHERE name = $1 AND slot = 'previous'"), name).await?;
+        }
+        run_for(tx, format!("UPDATE {table} SET slot = 'previous' WHERE name = $1 AND slot = 'live'"), name)
+            .await?;
+        run_for(tx, format!("UPDATE {table} SET slot = 'live' WHERE name = $1 AND slot = 'rebuild'"), name)
+            .await?;
+    }
+    let renewed =
+        "UPDATE projections new SET lease_owner = NULL, lease_until = NULL, error = NULL, updated_at = now(),
+             lease_epoch = greatest(new.lease_epoch, old.lease_epoch) + 1,
+             generation = greatest(new.generation, old.generation) + 1
+         FROM (SELECT coalesce(max(lease_epoch), 0) AS lease_epoch, coalesce(max(generation), 0) AS generation
+               FROM projections WHERE name = $1 AND slot = 'previous') old
+         WHERE new.name = $1 AND new.slot = 'live'";
+    run_for(tx, renewed.to_owned(), name).await?;
+    let free =
+        "UPDATE projections SET lease_owner = NULL, lease_until = NULL WHERE name = $1 AND slot = 'previous'";
+    run_for(tx, free.to_owned(), name).await
 }
 
 async fn run_for(connection: &mut PgConnection, sql: String, name: &str) -> Result<(), sqlx::Error> {

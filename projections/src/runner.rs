@@ -6,6 +6,7 @@ use std::time::Duration;
 use commands::Store;
 use commands::store::{HEAD, event_from_row};
 use sqlx::{Connection, PgConnection};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -18,6 +19,11 @@ use crate::table::ApplyError;
 pub const BATCH: i64 = 1_000;
 /// A holder that does not commit for this long is replaced.
 const LEASE: &str = "15 seconds";
+/// The server ends a transaction whose process stalled inside of it, before its lease runs out: whoever takes over must
+/// not wait for the rows that it holds.
+pub(crate) const STALLED_AFTER: &str = "10s";
+/// How often a holder without work says that it is still there: several times within [`LEASE`].
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often an idle runner looks by itself, should every wake-up be lost.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a runner rests after a failure, or while another process holds the lease.
@@ -95,12 +101,14 @@ impl Runner {
                 followed = self.follow() => followed,
                 () = stop.cancelled() => break,
             };
-            if let Err(error) = followed {
-                if !matches!(error, RunError::LeaseLost) {
+            match followed {
+                // After a switch of tables the lease is free at once; while another holds it, `follow` rests by itself.
+                Ok(()) | Err(RunError::LeaseLost) => {}
+                Err(error) => {
                     tracing::error!(projection = self.projection.name, log_id = self.log_id, %error, "projection stopped; trying again");
                     self.note_error(&error.to_string()).await;
+                    tokio::time::sleep(REST).await;
                 }
-                tokio::time::sleep(REST).await;
             }
         }
         if let Err(error) = self.give_back().await {
@@ -114,14 +122,21 @@ impl Runner {
             tokio::time::sleep(REST).await;
             return Ok(());
         };
+        let mut renewed: Option<Instant> = None;
         loop {
             head.mark_unchanged();
             let before = lease.position;
             lease = self.step(lease, BATCH).await?;
             self.store.progress().advance(self.projection.name, self.log_id, lease.position);
-            if lease.position == before && tokio::time::timeout(POLL, head.changed()).await.is_err() {
-                self.renew(lease).await?;
+            if lease.position > before {
+                continue;
             }
+            if renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY) {
+                self.renew(lease).await?;
+                renewed = Some(Instant::now());
+            }
+            // Woken or not, it looks again.
+            let _ = tokio::time::timeout(POLL, head.changed()).await;
         }
     }
 
@@ -130,12 +145,14 @@ impl Runner {
     /// # Errors
     /// Database errors.
     pub async fn acquire(&self) -> Result<Option<Lease>, RunError> {
-        sqlx::query("INSERT INTO projections (name, slot, log_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(self.projection.name)
-            .bind(self.slot.as_str())
-            .bind(self.log_id)
-            .execute(self.store.pool())
-            .await?;
+        sqlx::query(
+            "INSERT INTO projections (name, slot, log_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(self.projection.name)
+        .bind(self.slot.as_str())
+        .bind(self.log_id)
+        .execute(self.store.pool())
+        .await?;
         let row: Option<(i64, i64)> = sqlx::query_as(
             "UPDATE projections SET lease_owner = $4, lease_epoch = lease_epoch + 1, lease_until = now() + $5::interval
              WHERE name = $1 AND slot = $2 AND log_id = $3
@@ -164,22 +181,31 @@ impl Runner {
         let mut connection = self.store.pool().acquire().await?;
         let mut tx = connection.begin().await?;
         // Not synced: after a crash the checkpoint is as old as the rows, and the log, which is synced, is read again.
-        sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
-        self.apply(&mut tx, events).await?;
+        sqlx::query(
+            "SELECT set_config('synchronous_commit', 'off', true),
+                 set_config('idle_in_transaction_session_timeout', $1, true)",
+        )
+        .bind(STALLED_AFTER)
+        .execute(&mut *tx)
+        .await?;
+        // The checkpoint first: without the lease no row is touched, and whoever switches the tables takes this row
+        // before them too, so that the two never wait for each other.
         self.move_checkpoint(&mut tx, lease, last).await?;
+        self.apply(&mut tx, events).await?;
         tx.commit().await?;
         Ok(Lease { position: last, ..lease })
     }
 
-    /// Applies a batch; when it fails, event by event, parking the streams of those that fail.
+    /// Applies a batch; when an event of it is poison, one by one, parking the streams of those that are.
     ///
     /// # Errors
-    /// Database errors that are not about the events.
+    /// Whatever is not the events' fault.
     pub async fn apply(&self, tx: &mut PgConnection, events: Vec<Event>) -> Result<(), RunError> {
         let events = parking::set_aside(tx, self, events).await?;
         let mut attempt = tx.begin().await?;
         match apply_tables(&mut attempt, &self.projection, self.schema(), &events).await {
             Ok(()) => return Ok(attempt.commit().await?),
+            Err(error) if !parking::is_poison(&error) => return Err(error.into()),
             Err(error) => {
                 attempt.rollback().await?;
                 tracing::warn!(projection = self.projection.name, %error, "a batch failed; applying its events one by one");
@@ -205,9 +231,13 @@ impl Runner {
         if moved.rows_affected() == 1 { Ok(()) } else { Err(RunError::LeaseLost) }
     }
 
-    async fn renew(&self, lease: Lease) -> Result<(), RunError> {
+    /// Keeps the lease without moving; a holder that gets here has nothing wrong with it.
+    ///
+    /// # Errors
+    /// `LeaseLost` when another process has it, or database errors.
+    pub(crate) async fn renew(&self, lease: Lease) -> Result<(), RunError> {
         let renewed = sqlx::query(
-            "UPDATE projections SET lease_until = now() + $5::interval
+            "UPDATE projections SET lease_until = now() + $5::interval, error = NULL
              WHERE name = $1 AND slot = $2 AND log_id = $3 AND lease_epoch = $4",
         )
         .bind(self.projection.name)
@@ -239,13 +269,14 @@ impl Runner {
     }
 
     async fn note_error(&self, error: &str) {
-        let noted = sqlx::query("UPDATE projections SET error = $4 WHERE name = $1 AND slot = $2 AND log_id = $3")
-            .bind(self.projection.name)
-            .bind(self.slot.as_str())
-            .bind(self.log_id)
-            .bind(error)
-            .execute(self.store.pool())
-            .await;
+        let noted =
+            sqlx::query("UPDATE projections SET error = $4 WHERE name = $1 AND slot = $2 AND log_id = $3")
+                .bind(self.projection.name)
+                .bind(self.slot.as_str())
+                .bind(self.log_id)
+                .bind(error)
+                .execute(self.store.pool())
+                .await;
         if let Err(error) = noted {
             tracing::warn!(%error, "an error could not be noted");
         }
@@ -269,7 +300,11 @@ impl Runner {
         let mut events: Vec<Event> = rows.iter().map(event_from_row).collect::<Result<_, _>>()?;
         for (expected, event) in (after + 1..).zip(&events) {
             if event.position != expected {
-                return Err(RunError::Gap { log_id: self.log_id, after: expected - 1, found: event.position });
+                return Err(RunError::Gap {
+                    log_id: self.log_id,
+                    after: expected - 1,
+                    found: event.position,
+                });
             }
         }
         let keys = self.store.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;

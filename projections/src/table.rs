@@ -124,7 +124,12 @@ impl<F: Fold> Folding<F> {
         }
         let mut rows: HashMap<String, Slot<F::Row>> = HashMap::new();
         for key in touched.iter().flat_map(|(_, keys)| keys) {
-            rows.entry(identity(key)).or_insert_with(|| Slot { key: key.clone(), row: None, dirty: false, stored: false });
+            rows.entry(identity(key)).or_insert_with(|| Slot {
+                key: key.clone(),
+                row: None,
+                dirty: false,
+                stored: false,
+            });
         }
         self.load(tx, schema, &mut rows).await?;
         for (event, keys) in touched {
@@ -146,7 +151,8 @@ impl<F: Fold> Folding<F> {
     ) -> Result<(), ApplyError> {
         let keys: Vec<Value> = rows.values().map(|slot| key_object(F::Row::KEY, &slot.key)).collect();
         for value in load_rows(tx, schema, self, &Value::Array(keys)).await? {
-            let key: Key = F::Row::KEY.iter().map(|column| value.get(*column).cloned().unwrap_or_default()).collect();
+            let key: Key =
+                F::Row::KEY.iter().map(|column| value.get(*column).cloned().unwrap_or_default()).collect();
             let row = serde_json::from_value(value).map_err(FoldError::Row)?;
             if let Some(slot) = rows.get_mut(&identity(&key)) {
                 slot.row = Some(row);
@@ -225,7 +231,8 @@ pub(crate) async fn upsert_rows(
         .filter(|c| !table.key().contains(c))
         .map(|c| format!("{c} = EXCLUDED.{c}"))
         .collect();
-    let action = if updates.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", updates.join(", ")) };
+    let action =
+        if updates.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", updates.join(", ")) };
     let sql = format!(
         "INSERT INTO {schema}.{name} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{schema}.{name}, $1)
          ON CONFLICT ({}) DO {action}",

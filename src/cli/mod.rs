@@ -1,6 +1,11 @@
 //! Subcommands other than the server itself.
 
 pub mod admin;
+pub mod audit;
+pub mod events;
+pub mod inbound;
+mod progress;
+pub mod projections;
 
 use std::process::ExitCode;
 

@@ -38,7 +38,10 @@ pub async fn play(listen: SocketAddr, counterpart: Counterpart) {
     eprintln!("Playing the demo: customers write, agents answer.");
     match player::Player::new(&base).play(counterpart).await {
         Ok(told) => {
-            println!("The demo has played: {} conversations, {} messages.", told.conversations, told.messages);
+            println!(
+                "The demo has played: {} conversations, {} messages.",
+                told.conversations, told.messages
+            );
             println!("\nSign in as {EMAIL} with the password {PASSWORD}. Or paste these:\n");
             println!("{}", how_to_go_on(&base));
         }

@@ -113,7 +113,9 @@ impl Player {
     async fn write_in(&self, customer: &Customer, index: usize, turn: &Turn) -> Result<()> {
         let external_id = format!("wamid.demo-{}-{index}", customer.phone);
         let now = self.clock.now().timestamp();
-        let Some(body) = story::webhook(PHONE_NUMBER_ID, customer, &external_id, now, turn) else { return Ok(()) };
+        let Some(body) = story::webhook(PHONE_NUMBER_ID, customer, &external_id, now, turn) else {
+            return Ok(());
+        };
         self.webhook(&body).await?;
         self.until(customer, |message| message["external_id"] == external_id.as_str()).await
     }
@@ -125,7 +127,8 @@ impl Player {
         let is_this = |message: &Value| message["content"]["text"] == text;
         if !self.messages(&conversation).await?.iter().any(is_this) {
             let path = format!("/api/conversations/{conversation}/messages");
-            self.expect(Method::POST, &path, Some(&json!({ "type": "text", "content": { "text": text } }))).await?;
+            self.expect(Method::POST, &path, Some(&json!({ "type": "text", "content": { "text": text } })))
+                .await?;
         }
         self.until(customer, |m| is_this(m) && (m["status"] == "read" || m["status"] == "failed")).await
     }
@@ -135,7 +138,8 @@ impl Player {
         while let Some(arrived) = counterpart.arrivals.recv().await {
             for status in ["delivered", "read"] {
                 let now = self.clock.now().timestamp();
-                let body = story::status(PHONE_NUMBER_ID, &arrived.external_id, &arrived.recipient, status, now);
+                let body =
+                    story::status(PHONE_NUMBER_ID, &arrived.external_id, &arrived.recipient, status, now);
                 if let Err(error) = self.webhook(&body).await {
                     tracing::warn!(%error, "a delivery status of the demo was not taken");
                 }
@@ -184,7 +188,12 @@ impl Player {
             .body(raw)
             .send()
             .await?;
-        ensure!(answer.status().is_success(), "the webhook answered {}: {}", answer.status(), answer.text().await?);
+        ensure!(
+            answer.status().is_success(),
+            "the webhook answered {}: {}",
+            answer.status(),
+            answer.text().await?
+        );
         Ok(())
     }
 

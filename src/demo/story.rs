@@ -64,7 +64,13 @@ pub const CUSTOMERS: &[Customer] = &[
 ];
 
 /// A customer's message as Meta's webhook describes it.
-pub fn webhook(phone_number_id: &str, customer: &Customer, external_id: &str, sent_at: i64, turn: &Turn) -> Option<Value> {
+pub fn webhook(
+    phone_number_id: &str,
+    customer: &Customer,
+    external_id: &str,
+    sent_at: i64,
+    turn: &Turn,
+) -> Option<Value> {
     let message = match turn {
         Says(text) => json!({ "type": "text", "text": { "body": text } }),
         Shows(caption) => json!({
@@ -91,8 +97,7 @@ pub fn webhook(phone_number_id: &str, customer: &Customer, external_id: &str, se
 
 /// A delivery status as Meta's webhook describes it.
 pub fn status(phone_number_id: &str, external_id: &str, recipient: &str, status: &str, at: i64) -> Value {
-    let status =
-        json!({ "id": external_id, "status": status, "timestamp": at.to_string(), "recipient_id": recipient });
+    let status = json!({ "id": external_id, "status": status, "timestamp": at.to_string(), "recipient_id": recipient });
     change(phone_number_id, json!({ "statuses": [status] }))
 }
 

@@ -227,6 +227,8 @@ pub(super) fn settings(layout: &Layout, data: &Path, durable: bool) -> String {
     let (hba, ident) = (quoted(layout.hba()), quoted(layout.ident()));
     let safety = if durable { "on" } else { "off" };
     // Throw-away data lives in memory, so its log is kept small.
+    // One server serves many test programs at once, each with several programs under test.
+    let connections = if durable { 200 } else { 1_000 };
     let (max_wal, min_wal) = if durable { ("2GB", "80MB") } else { ("256MB", "32MB") };
     format!(
         "# Written at every start; changes here are lost. ALTER SYSTEM overrides it.\n\
@@ -247,7 +249,7 @@ pub(super) fn settings(layout: &Layout, data: &Path, durable: bool) -> String {
          min_wal_size = {min_wal}\n\
          \n\
          shared_buffers = 128MB\n\
-         max_connections = 200\n\
+         max_connections = {connections}\n\
          jit = off\n\
          timezone = 'UTC'\n\
          \n\

@@ -1,6 +1,9 @@
 //! A running OmniStream with a database of its own, and a client that speaks to it as users do.
 
 pub mod cluster;
+pub mod graph;
+pub mod inbox;
+pub mod whatsapp;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -28,13 +31,11 @@ pub struct Process {
 impl Process {
     /// Starts `omnistream <part>` on this database and waits until it listens.
     pub fn start(part: &str, database_url: &str, env: &HashMap<String, String>) -> Self {
-        let mut child = command(database_url, env)
-            .arg(part)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let mut child =
+            command(database_url, env).arg(part).stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut next = || lines.next().and_then(Result::ok).unwrap_or_else(|| panic!("the program ended at start"));
+        let mut next =
+            || lines.next().and_then(Result::ok).unwrap_or_else(|| panic!("the program ended at start"));
         let (mut base, mut operator) = (String::new(), String::new());
         while operator.is_empty() {
             let line = next();
@@ -73,6 +74,7 @@ pub fn command(database_url: &str, env: &HashMap<String, String>) -> Command {
         .env("DATABASE_URL", database_url)
         .env("TEST_DATABASE_MAY_LOSE_DATA", "1")
         .env("OMNISTREAM_SECRET_KEY", "a secret for tests only, long enough")
+        .env("OMNISTREAM_LOGS", "2")
         .env("OMNISTREAM_LISTEN", "127.0.0.1:0")
         .env("OMNISTREAM_OPERATOR_LISTEN", "127.0.0.1:0")
         .env("OMNISTREAM_RATE_LIMIT_PER_MINUTE", "0")
@@ -102,11 +104,13 @@ impl Server {
     /// With further settings, as environment variables.
     pub async fn start_with(env: &[(&str, &str)]) -> Self {
         let database = cluster::fresh_database(|url| async move {
-            let migrated = command(&url, &HashMap::new()).arg("migrate").status().expect("the program starts");
+            let migrated =
+                command(&url, &HashMap::new()).arg("migrate").status().expect("the program starts");
             assert!(migrated.success(), "the migrations run");
         })
         .await;
-        let env: HashMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let env: HashMap<String, String> =
+            env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let url = database.owner_url.clone();
         let process_env = env.clone();
         let started = tokio::task::spawn_blocking(move || Process::start("serve", &url, &process_env));
@@ -115,8 +119,10 @@ impl Server {
 
     /// The output of a subcommand on this server's database, and whether it succeeded.
     pub fn run(&self, args: &[&str]) -> (String, bool) {
-        let output = command(&self.database.owner_url, &self.env).args(args).output().expect("the program starts");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let output =
+            command(&self.database.owner_url, &self.env).args(args).output().expect("the program starts");
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (text, output.status.success())
     }
 
@@ -144,7 +150,9 @@ impl Server {
     /// A connection that no row-level security binds, to look behind the API.
     pub async fn sql(&self) -> sqlx::PgConnection {
         let mut connection: sqlx::PgConnection =
-            <sqlx::PgConnection as sqlx::Connection>::connect(&self.database.owner_url).await.expect("a connection");
+            <sqlx::PgConnection as sqlx::Connection>::connect(&self.database.owner_url)
+                .await
+                .expect("a connection");
         sqlx::query("SET ROLE omnistream_engine").execute(&mut connection).await.expect("the engine's role");
         connection
     }

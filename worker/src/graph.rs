@@ -36,7 +36,12 @@ impl Graph {
 
 #[async_trait]
 impl GraphApi for Graph {
-    async fn get(&self, access: &GraphAccess, path: &str, query: &[(&str, &str)]) -> Result<Value, GraphError> {
+    async fn get(
+        &self,
+        access: &GraphAccess,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Value, GraphError> {
         let url = reqwest::Url::parse_with_params(&self.url(path), query)
             .map_err(|e| GraphError::Unreachable(e.to_string()))?;
         call(self.client.get(url).bearer_auth(&access.access_token)).await

@@ -1,6 +1,17 @@
 //! What happens without a request: read models, inbound payloads, and everything that is sent.
 
+pub mod allocation;
+mod backoff;
+mod csat;
+pub mod delivery;
+mod effects;
+pub mod erasure;
 pub mod graph;
+mod housekeeping;
+mod inbound;
+mod lease;
+mod provisioning;
+pub mod sla;
 
 use std::sync::Arc;
 
@@ -14,7 +25,16 @@ use tokio_util::sync::CancellationToken;
 /// The process managers: readers of the log that turn events into work.
 #[must_use]
 pub fn managers() -> Vec<Projection> {
-    vec![]
+    vec![allocation::manager(), csat::manager(), delivery::manager(), erasure::manager()]
+}
+
+/// What the worker needs to know from configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Used for accounts without a token of their own (`META_ACCESS_TOKEN`).
+    pub fallback_token: Option<String>,
+    /// Multiplies the waits between attempts (`OMNISTREAM_RETRY_SCALE`).
+    pub retry_scale: f64,
 }
 
 /// The running tasks of a worker.
@@ -32,8 +52,8 @@ impl Running {
 pub fn start(
     store: &Store,
     projections: &[Arc<Projection>],
-    _graph: Arc<dyn GraphApi>,
-    _fallback_token: Option<String>,
+    graph: Arc<dyn GraphApi>,
+    settings: Settings,
     stopping: &CancellationToken,
 ) -> Running {
     let mut tasks = JoinSet::new();
@@ -43,5 +63,18 @@ pub fn start(
             tasks.spawn(runner.run(stopping.clone()));
         }
     }
+    for log_id in store.logs() {
+        tasks.spawn(sla::run(store.clone(), *log_id, stopping.clone()));
+        tasks.spawn(allocation::run(store.clone(), *log_id, stopping.clone()));
+        tasks.spawn(csat::run(store.clone(), *log_id, stopping.clone()));
+    }
+    tasks.spawn(provisioning::run(store.clone(), stopping.clone()));
+    let Settings { fallback_token, retry_scale: scale } = settings;
+    let sender = effects::Sender { store: store.clone(), graph, fallback_token, scale };
+    for log_id in store.logs() {
+        tasks.spawn(inbound::run(store.clone(), *log_id, scale, stopping.clone()));
+        tasks.spawn(effects::run(sender.clone(), *log_id, stopping.clone()));
+    }
+    tasks.spawn(housekeeping::run(store.clone(), stopping.clone()));
     Running(tasks)
 }

@@ -34,7 +34,7 @@ pub struct Appender {
 impl Appender {
     pub(super) fn start(log_id: i16, pool: PgPool, clock: Clock, progress: Arc<Progress>) -> Self {
         let (queue, incoming) = mpsc::channel(QUEUE_LIMIT);
-        tokio::spawn(run(log_id, pool, clock, progress, incoming));
+        tokio::spawn(Writer { log_id, pool, clock, progress, connection: None }.run(incoming));
         Self { queue }
     }
 
@@ -49,38 +49,75 @@ impl Appender {
     }
 }
 
-async fn run(log_id: i16, pool: PgPool, clock: Clock, progress: Arc<Progress>, mut incoming: mpsc::Receiver<Pending>) {
-    let mut batch = Vec::with_capacity(MAX_BATCH);
-    let mut connection = None;
-    while incoming.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let (commands, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|p| (p.append, p.reply)).unzip();
-        metrics::histogram!("append_batch_commands").record(f64::from(u32::try_from(commands.len()).unwrap_or(0)));
+/// What writes one log for this process.
+struct Writer {
+    log_id: i16,
+    pool: PgPool,
+    clock: Clock,
+    progress: Arc<Progress>,
+    /// Kept outside of the pool: requests that hold every pooled connection must not starve the log.
+    connection: Option<PgConnection>,
+}
+
+impl Writer {
+    async fn run(mut self, mut incoming: mpsc::Receiver<Pending>) {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        while incoming.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            let (commands, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|p| (p.append, p.reply)).unzip();
+            metrics::histogram!("append_batch_commands")
+                .record(f64::from(u32::try_from(commands.len()).unwrap_or(0)));
+            for (reply, outcome) in replies.into_iter().zip(self.append(&commands).await) {
+                let _ = reply.send(outcome); // whoever stopped waiting finds its events in the log
+            }
+        }
+    }
+
+    /// An outcome per command. A batch that the database refuses for what it contains is written command by command,
+    /// so that only the one that it can't take fails.
+    async fn append(&mut self, commands: &[Append]) -> Vec<Result<Outcome, CommandError>> {
+        let error = match self.try_append(commands).await {
+            Ok(outcomes) => return outcomes.into_iter().map(Ok).collect(),
+            Err(error) => error,
+        };
+        if commands.len() == 1 || !is_about_contents(&error) {
+            return commands.iter().map(|_| Err(CommandError::failed(&error))).collect();
+        }
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
+            let alone = self.try_append(std::slice::from_ref(command)).await;
+            outcomes.push(alone.map_err(CommandError::failed).and_then(|one| {
+                one.into_iter().next().ok_or_else(|| CommandError::failed("a command without an outcome"))
+            }));
+        }
+        outcomes
+    }
+
+    async fn try_append(&mut self, commands: &[Append]) -> Result<Vec<Outcome>, sqlx::Error> {
         let mut tries = 0;
-        let outcome = loop {
+        loop {
             tries += 1;
-            match write(&mut connection, log_id, &pool, &clock, &commands).await {
-                Ok(outcome) => break Ok(outcome),
+            match write(&mut self.connection, self.log_id, &self.pool, &self.clock, commands).await {
+                Ok((position, outcomes)) => {
+                    self.progress.advance(HEAD, self.log_id, position);
+                    return Ok(outcomes);
+                }
                 Err(error) => {
-                    tracing::warn!(log_id, tries, %error, "a batch could not be appended");
-                    connection = None;
-                    if tries == MAX_TRIES {
-                        break Err(error.to_string());
+                    tracing::warn!(log_id = self.log_id, tries, %error, "a batch could not be appended");
+                    self.connection = None;
+                    if tries == MAX_TRIES || is_about_contents(&error) {
+                        return Err(error);
                     }
                 }
             }
-        };
-        match outcome {
-            Ok((position, outcomes)) => {
-                progress.advance(HEAD, log_id, position);
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    let _ = reply.send(Ok(outcome)); // whoever stopped waiting finds its events in the log
-                }
-            }
-            Err(error) => replies.into_iter().for_each(|reply| {
-                let _ = reply.send(Err(CommandError::failed(&error)));
-            }),
         }
     }
+}
+
+/// Whether the database will never take these rows: data that it can't represent, keys that are too long, constraints
+/// (SQLSTATE classes 22, 54 and 23).
+fn is_about_contents(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(|e| e.code());
+    state.is_some_and(|state| ["22", "23", "54"].iter().any(|class| state.starts_with(class)))
 }
 
 /// One transaction: facts under the lock, the plan, the rows. Answers the log's head and an outcome per command.
@@ -93,7 +130,6 @@ async fn write(
 ) -> Result<(i64, Vec<Outcome>), sqlx::Error> {
     let connection = match slot {
         Some(connection) => connection,
-        // Kept outside of the pool: requests that hold every pooled connection must not starve the log.
         None => slot.insert(pool.acquire().await?.detach()),
     };
     let mut tx = connection.begin().await?;
@@ -101,20 +137,23 @@ async fn write(
     let mut plan = Plan::new(log_id, clock.now(), facts);
     let outcomes = commands.iter().map(|command| plan.add(command)).collect();
     let position = plan.position();
-    if plan.rows.is_empty() {
+    if plan.is_empty() {
         tx.rollback().await?;
         return Ok((position, outcomes));
     }
     release_claims(&mut tx, log_id, &plan).await?;
     insert_claims(&mut tx, log_id, &plan).await?;
-    insert_events(&mut tx, log_id, &plan.rows).await?;
+    if !plan.rows.is_empty() {
+        insert_events(&mut tx, log_id, &plan.rows).await?;
+    }
     tx.commit().await?;
     Ok((position, outcomes))
 }
 
 async fn read_facts(tx: &mut PgConnection, log_id: i16, commands: &[Append]) -> Result<Facts, sqlx::Error> {
     let ids: Vec<Uuid> = commands.iter().map(|c| c.command_id).collect();
-    let mut streams: Vec<Uuid> = commands.iter().flat_map(|c| c.streams.iter().map(|s| s.stream_id)).collect();
+    let mut streams: Vec<Uuid> =
+        commands.iter().flat_map(|c| c.streams.iter().map(|s| s.stream_id)).collect();
     streams.sort_unstable();
     streams.dedup();
     let (mut tenants, mut scopes, mut keys) = (Vec::new(), Vec::new(), Vec::new());
@@ -155,14 +194,16 @@ async fn insert_claims(tx: &mut PgConnection, log_id: i16, plan: &Plan) -> Resul
         return Ok(());
     }
     let claims = &plan.claimed;
-    sqlx::query("INSERT INTO claims SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[])")
-        .bind(log_id)
-        .bind(claims.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>())
-        .bind(claims.iter().map(|(_, c)| c.scope).collect::<Vec<_>>())
-        .bind(claims.iter().map(|(_, c)| c.key.as_str()).collect::<Vec<_>>())
-        .bind(claims.iter().map(|(_, c)| c.owner).collect::<Vec<_>>())
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO claims SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[])",
+    )
+    .bind(log_id)
+    .bind(claims.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>())
+    .bind(claims.iter().map(|(_, c)| c.scope).collect::<Vec<_>>())
+    .bind(claims.iter().map(|(_, c)| c.key.as_str()).collect::<Vec<_>>())
+    .bind(claims.iter().map(|(_, c)| c.owner).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

@@ -59,9 +59,17 @@ pub struct Append {
 pub enum Outcome {
     Appended(Vec<Recorded<Value>>),
     /// The command is already in the log.
-    Duplicate { last_position: i64 },
-    Conflict { stream_id: Uuid, actual: i64 },
-    Taken { scope: &'static str, owner: Uuid },
+    Duplicate {
+        last_position: i64,
+    },
+    Conflict {
+        stream_id: Uuid,
+        actual: i64,
+    },
+    Taken {
+        scope: &'static str,
+        owner: Uuid,
+    },
 }
 
 /// What the database knew when the log's lock was granted.
@@ -149,9 +157,9 @@ impl Plan {
                 return Outcome::Conflict { stream_id: stream.stream_id, actual };
             }
         }
-        for claim in &command.claims {
-            if let Some(owner) = self.claims.get(&key(command.tenant_id, claim)).filter(|o| **o != claim.owner) {
-                return Outcome::Taken { scope: claim.scope, owner: *owner };
+        for (index, claim) in command.claims.iter().enumerate() {
+            if let Some(owner) = self.holder(command, index).filter(|owner| *owner != claim.owner) {
+                return Outcome::Taken { scope: claim.scope, owner };
             }
         }
         self.take_claims(command);
@@ -161,8 +169,28 @@ impl Plan {
                 self.push(command, stream, event);
             }
         }
-        self.known.insert(command.command_id, self.position);
+        // Without an event the log does not remember the command, so neither does the batch.
+        if self.rows.len() > first_row {
+            self.known.insert(command.command_id, self.position);
+        }
         Outcome::Appended(self.rows[first_row..].iter().map(|row| row.event.clone()).collect())
+    }
+
+    /// Who would stand in the way of one of the command's claims: its releases count as done, its earlier claims too.
+    fn holder(&self, command: &Append, index: usize) -> Option<Uuid> {
+        let claim = &command.claims[index];
+        let same = |other: &&Claim| (other.scope, &other.key) == (claim.scope, &claim.key);
+        if let Some(earlier) = command.claims[..index].iter().find(same) {
+            return Some(earlier.owner);
+        }
+        let owner = *self.claims.get(&key(command.tenant_id, claim))?;
+        let given_back = command.releases.iter().filter(same).any(|release| release.owner == owner);
+        (!given_back).then_some(owner)
+    }
+
+    /// Whether there is anything to write.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.claimed.is_empty() && self.released.is_empty()
     }
 
     fn take_claims(&mut self, command: &Append) {
@@ -170,7 +198,8 @@ impl Plan {
             let key = key(command.tenant_id, claim);
             if self.claims.get(&key) == Some(&claim.owner) {
                 self.claims.remove(&key);
-                self.claimed.retain(|(tenant, c)| (*tenant, c.scope, &c.key) != (key.0, claim.scope, &claim.key));
+                self.claimed
+                    .retain(|(tenant, c)| (*tenant, c.scope, &c.key) != (key.0, claim.scope, &claim.key));
                 self.released.push((command.tenant_id, claim.clone()));
             }
         }

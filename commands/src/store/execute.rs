@@ -10,13 +10,16 @@ use domain::refusal::Refusal;
 use lru::LruCache;
 use uuid::Uuid;
 
+use super::Store;
 use super::batch::{Append, Claim, Expected, NewEvent, Outcome, StreamAppend};
 use super::load::Loaded;
-use super::Store;
 use crate::CommandError;
 
-/// How often a command is decided again after a conflict.
-const MAX_DECISIONS: u32 = 10;
+/// How often a command is decided again after a conflict. Within a process conflicting commands take turns, so this
+/// only bounds bad luck against other processes.
+const MAX_DECISIONS: u32 = 20;
+/// Streams that share a turn only wait for each other when both are contended.
+const TURNS: usize = 256;
 const CACHED_STATES: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 /// Where a command comes from.
@@ -43,7 +46,7 @@ impl Origin {
     }
 }
 
-/// What a decision wants: events, and claims that commit with them. No events means that it is already so.
+/// What a decision wants: events, and claims that commit with them. Nothing at all means that it is already so.
 #[derive(Clone, Debug)]
 pub struct Decision<E> {
     pub events: Vec<E>,
@@ -60,7 +63,12 @@ pub struct Part(pub StreamAppend);
 impl Part {
     #[must_use]
     pub fn of<A: Aggregate>(stream_id: Uuid, expected: Expected, events: &[A::Event]) -> Self {
-        Self(StreamAppend { stream_type: A::STREAM, stream_id, expected, events: events.iter().map(encode).collect() })
+        Self(StreamAppend {
+            stream_type: A::STREAM,
+            stream_id,
+            expected,
+            events: events.iter().map(encode).collect(),
+        })
     }
 }
 
@@ -78,6 +86,12 @@ impl<E> Decision<E> {
     #[must_use]
     pub fn all(events: Vec<E>) -> Self {
         Self { events, ..Self::nothing() }
+    }
+
+    /// Nothing is to happen: it is already so.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.events.is_empty() && self.claims.is_empty() && self.releases.is_empty() && self.also.is_empty()
     }
 
     #[must_use]
@@ -131,6 +145,7 @@ impl Store {
     ) -> Result<Decided<A>, CommandError> {
         let log_id = self.log_of(origin.tenant_id).await?;
         let mut fresh = false;
+        let mut turn = None;
         let mut loaded = match self.cached::<A>(origin.tenant_id, stream_id) {
             Some(cached) => cached,
             None => {
@@ -141,7 +156,9 @@ impl Store {
         for _ in 0..MAX_DECISIONS {
             let decision = check_version(origin, &loaded).and_then(|()| decide(&loaded.state));
             let append = match decision {
-                Ok(decision) if !decision.events.is_empty() => to_append::<A>(origin, stream_id, &loaded, decision),
+                Ok(decision) if !decision.is_nothing() => {
+                    to_append::<A>(origin, stream_id, &loaded, decision)
+                }
                 settled if fresh => {
                     settled?;
                     self.remember(origin.tenant_id, stream_id, &loaded);
@@ -174,25 +191,59 @@ impl Store {
                         position: last_position,
                     });
                 }
-                Outcome::Conflict { .. } => {
+                Outcome::Conflict { stream_id: conflicting, actual } => {
                     metrics::counter!("command_conflicts_total").increment(1);
+                    if turn.is_none() {
+                        turn = Some(self.0.turns.of(stream_id).lock().await);
+                    }
                     loaded = self.catch_up(origin.tenant_id, stream_id, loaded).await?;
+                    if conflicting == stream_id && loaded.version < actual {
+                        // No retry would ever help.
+                        return Err(CommandError::failed(format!(
+                            "{stream_id} is a stream of another tenant or type"
+                        )));
+                    }
                     fresh = true;
                 }
                 Outcome::Taken { scope, .. } => return Err(taken(scope).into()),
             }
         }
-        Err(Refusal::conflict("contended", "Too many others are changing this at the moment; try again.").into())
+        Err(Refusal::conflict("contended", "Too many others are changing this at the moment; try again.")
+            .into())
     }
 
     fn cached<A: Aggregate>(&self, tenant_id: Uuid, stream_id: Uuid) -> Option<Loaded<A>> {
-        let state = self.0.cache.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(tenant_id, stream_id)).cloned()?;
+        let state = self
+            .0
+            .cache
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(tenant_id, stream_id))
+            .cloned()?;
         state.downcast_ref::<Loaded<A>>().cloned()
     }
 
     fn remember<A: Aggregate>(&self, tenant_id: Uuid, stream_id: Uuid, loaded: &Loaded<A>) {
         let mut cache = self.0.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         cache.put((tenant_id, stream_id), Arc::new(loaded.clone()));
+    }
+}
+
+/// After a conflict commands on one stream go one by one: of many that are decided on the same version at once only one
+/// could succeed, and the others would soon have used up their tries.
+pub(super) struct Turns(Vec<tokio::sync::Mutex<()>>);
+
+impl Turns {
+    fn of(&self, stream_id: Uuid) -> &tokio::sync::Mutex<()> {
+        let slot = usize::try_from(stream_id.as_u128() % (TURNS as u128)).unwrap_or(0);
+        &self.0[slot]
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::iter::repeat_with(tokio::sync::Mutex::default).take(TURNS).collect())
     }
 }
 
@@ -246,7 +297,8 @@ fn apply<A: Aggregate>(
 ) -> Result<(), CommandError> {
     for event in events.into_iter().filter(|e| e.stream_id == stream_id) {
         let context = event.context();
-        let body = A::Event::decode(&event.event_type, event.schema_version, event.body).map_err(CommandError::failed)?;
+        let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
+            .map_err(CommandError::failed)?;
         loaded.state.evolve(&body, context);
         loaded.version = context.version;
     }

@@ -147,7 +147,9 @@ impl Store {
         .bind(shape::<A>())
         .fetch_optional(self.pool())
         .await?;
-        Ok(row.and_then(|(version, state)| Some(Loaded { state: serde_json::from_value(state).ok()?, version })))
+        Ok(row.and_then(|(version, state)| {
+            Some(Loaded { state: serde_json::from_value(state).ok()?, version })
+        }))
     }
 
     async fn save_snapshot<A: Aggregate>(

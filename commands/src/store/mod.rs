@@ -3,8 +3,8 @@
 mod appender;
 mod batch;
 mod execute;
-mod progress;
 mod load;
+mod progress;
 mod tenants;
 
 use std::collections::HashMap;
@@ -16,14 +16,14 @@ use uuid::Uuid;
 pub use appender::{MAX_BATCH, QUEUE_LIMIT};
 pub use batch::{Append, Claim, Expected, NewEvent, Outcome, StreamAppend};
 pub use execute::{Decided, Decision, Origin, Part};
-pub use progress::{HEAD, Progress};
 pub use load::{EVENT_COLUMNS, event_from_row};
+pub use progress::{HEAD, Progress};
 
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::vault::Vault;
 use appender::Appender;
-use execute::StateCache;
+use execute::{StateCache, Turns};
 use tenants::Tenants;
 
 /// Cheap to clone; all clones share the queues and the caches.
@@ -38,6 +38,7 @@ struct Shared {
     appenders: HashMap<i16, Appender>,
     tenants: Tenants,
     cache: StateCache,
+    turns: Turns,
 }
 
 impl Store {
@@ -59,7 +60,8 @@ impl Store {
             .map(|log| (*log, Appender::start(*log, pool.clone(), clock.clone(), Arc::clone(&progress))))
             .collect();
         let tenants = Tenants::new(pool.clone(), logs);
-        Ok(Self(Arc::new(Shared { pool, clock, vault, progress, appenders, tenants, cache: StateCache::default() })))
+        let (cache, turns) = (StateCache::default(), Turns::default());
+        Ok(Self(Arc::new(Shared { pool, clock, vault, progress, appenders, tenants, cache, turns })))
     }
 
     #[must_use]
@@ -99,7 +101,12 @@ impl Store {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn claim_owner(&self, tenant_id: Uuid, scope: &str, key: &str) -> Result<Option<Uuid>, CommandError> {
+    pub async fn claim_owner(
+        &self,
+        tenant_id: Uuid,
+        scope: &str,
+        key: &str,
+    ) -> Result<Option<Uuid>, CommandError> {
         let log_id = self.log_of(tenant_id).await?;
         Ok(sqlx::query_scalar(
             "SELECT owner FROM claims WHERE log_id = $1 AND tenant_id = $2 AND scope = $3 AND key = $4",

@@ -44,20 +44,20 @@ impl Progress {
     }
 
     fn raise(&self, name: &str, log_id: i16, position: i64) -> bool {
+        let raise = |sender: &watch::Sender<i64>| {
+            sender.send_if_modified(|known| {
+                let ahead = position > *known;
+                *known = position.max(*known);
+                ahead
+            })
+        };
         let mark = (name.to_owned(), log_id);
-        {
-            let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(sender) = marks.get(&mark) {
-                return sender.send_if_modified(|known| {
-                    let ahead = position > *known;
-                    *known = position.max(*known);
-                    ahead
-                });
-            }
+        if let Some(sender) = self.marks.read().unwrap_or_else(PoisonError::into_inner).get(&mark) {
+            return raise(sender);
         }
+        // Someone else may have made the mark between the two locks, and further ahead.
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
-        marks.entry(mark).or_insert_with(|| watch::Sender::new(0)).send_replace(position);
-        true
+        raise(marks.entry(mark).or_insert_with(|| watch::Sender::new(0)))
     }
 
     /// Tells other processes and listens to them, until the program ends.

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::facts::{Facts, Status};
-use super::fields::{FieldProblem, Problems, items, settle};
+use super::facts::Facts;
+use super::fields::{Problems, items, settle};
 use super::placeholder::Template;
+use crate::conversation::ConversationStatus;
+use crate::refusal::FieldProblem;
 
 mod parse;
 
 /// Actions of one rule.
 pub const MAX_ACTIONS: usize = 20;
-/// Characters in a message's text; WhatsApp's own limit.
-pub const MAX_MESSAGE_CHARS: usize = 4096;
+/// Characters in a message's text, as anywhere.
+pub const MAX_MESSAGE_CHARS: usize = crate::message_content::TEXT_MAX_CHARS;
 /// Characters in a note.
 pub const MAX_NOTE_CHARS: usize = 10_000;
 /// Tags in one action.
@@ -29,7 +32,7 @@ pub const MAX_HEADERS: usize = 20;
 pub const MAX_HEADER_CHARS: usize = 1024;
 
 /// One action. `T` is its text: a [`Template`] in a rule, a `String` once rendered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Action<T = Template> {
     AssignAgent {
@@ -40,7 +43,7 @@ pub enum Action<T = Template> {
         division_id: Uuid,
     },
     SetStatus {
-        status: Status,
+        status: ConversationStatus,
     },
     AddTags {
         tags: Vec<String>,
@@ -49,7 +52,7 @@ pub enum Action<T = Template> {
         tags: Vec<String>,
     },
     SendMessage {
-        content: MessageContent<T>,
+        content: TextContent<T>,
     },
     SendTemplate {
         template_id: Uuid,
@@ -62,7 +65,7 @@ pub enum Action<T = Template> {
     SendCsat,
     CallWebhook {
         url: String,
-        #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
+        #[serde(default = "BTreeMap::<String, String>::new", skip_serializing_if = "BTreeMap::is_empty")]
         headers: BTreeMap<String, String>,
     },
     ApplySla {
@@ -77,8 +80,8 @@ pub enum Action<T = Template> {
 }
 
 /// The content of a text message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MessageContent<T> {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TextContent<T> {
     pub text: T,
 }
 
@@ -192,7 +195,7 @@ impl Action {
             Self::AddTags { tags } => Action::AddTags { tags },
             Self::RemoveTags { tags } => Action::RemoveTags { tags },
             Self::SendMessage { content } => {
-                Action::SendMessage { content: MessageContent { text: content.text.render(facts) } }
+                Action::SendMessage { content: TextContent { text: content.text.render(facts) } }
             }
             Self::SendTemplate { template_id, variables } => Action::SendTemplate {
                 template_id,

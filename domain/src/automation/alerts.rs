@@ -1,15 +1,17 @@
 //! Alerts: a rule that matches and then fails too often deserves somebody's attention.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::fields::{FieldProblem, Fields, Problems, boolean, integer, one_of, percentage, settle};
+use super::fields::{Fields, Problems, boolean, integer, one_of, percentage, settle};
+use crate::refusal::FieldProblem;
 
 /// The largest `min_matched_runs`.
 pub const MAX_MIN_RUNS: i64 = 1_000_000;
 
 /// When a rule's failure rate raises an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertSettings {
     pub enabled: bool,
     /// Below this many matched runs a rate says nothing.

@@ -1,13 +1,16 @@
 //! Conditions: what must be true of the facts for a rule to match. All must hold; none means always.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::facts::{Channel, Facts, Status, fold_tag};
+use super::facts::{CHANNELS, Facts, STATUSES, fold_tag};
 use super::fields::{Fields, Problems, boolean, filled_text, item, items, one_of, settle, uuid};
+use crate::channel::Channel;
+use crate::conversation::ConversationStatus;
 
 /// Entries in one list of a condition.
 pub const MAX_LIST: usize = 100;
@@ -18,7 +21,7 @@ pub const MAX_TAG_CHARS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     ChannelIn(Vec<Channel>),
-    StatusIn(Vec<Status>),
+    StatusIn(Vec<ConversationStatus>),
     /// True: nobody is assigned. False: somebody is.
     AssignedIsNull(bool),
     HasAnyTags(Vec<Tag>),
@@ -123,10 +126,10 @@ impl Conditions {
     pub(super) fn read(value: &Value, path: &str, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::open(value, path, problems)?;
         let channels = fields.nested("channel_in", |value, path, problems| {
-            items(value, path, MAX_LIST, problems, item(one_of(Channel::NAMES)))
+            items(value, path, MAX_LIST, problems, item(one_of(CHANNELS)))
         });
         let statuses = fields.nested("status_in", |value, path, problems| {
-            items(value, path, MAX_LIST, problems, item(one_of(Status::NAMES)))
+            items(value, path, MAX_LIST, problems, item(one_of(STATUSES)))
         });
         let unassigned = fields.optional("assigned_is_null", boolean);
         let tags = fields.nested("has_any_tags", |value, path, problems| {
@@ -169,6 +172,31 @@ impl<'c> IntoIterator for &'c Conditions {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+/// As on the wire: `RuleConditions` of the contract.
+impl JsonSchema for Conditions {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Conditions".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "channel_in": generator.subschema_for::<Vec<Channel>>(),
+                "status_in": generator.subschema_for::<Vec<ConversationStatus>>(),
+                "assigned_is_null": generator.subschema_for::<bool>(),
+                "has_any_tags": generator.subschema_for::<Vec<String>>(),
+                "division_id_in": generator.subschema_for::<Vec<Uuid>>(),
+                "business_hours_only": generator.subschema_for::<bool>(),
+            },
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which rules act on a queue item, and why the others do not.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -9,13 +10,14 @@ use super::action::{Action, RenderedAction};
 use super::condition::{Condition, Conditions};
 use super::control::Control;
 use super::facts::Facts;
-use super::fields::{FieldProblem, Fields, Problems, one_of, settle, uuid};
+use super::fields::{Fields, Problems, one_of, settle, uuid};
 use super::rollout::in_rollout;
 use super::rule::{Rule, RuleDefinition};
 use super::trigger::TriggerType;
+use crate::refusal::FieldProblem;
 
 /// The gate that kept a rule from acting: the first closed one, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     Paused,
@@ -55,7 +57,7 @@ pub struct ConditionCheck<'r> {
 }
 
 /// A check for people to read, and for the run's record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConditionReport {
     /// The condition's name: `status_in`.
     pub condition: String,

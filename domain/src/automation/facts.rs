@@ -8,41 +8,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::fields::FieldProblem;
 use super::trigger::TriggerType;
+use crate::channel::Channel;
+use crate::conversation::ConversationStatus;
+use crate::refusal::FieldProblem;
 
-/// The channel on which the customer writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Channel {
-    Whatsapp,
-    Instagram,
-    Messenger,
-    Email,
-}
-
-impl Channel {
-    pub const NAMES: &'static [(&'static str, Self)] = &[
-        ("whatsapp", Self::Whatsapp),
-        ("instagram", Self::Instagram),
-        ("messenger", Self::Messenger),
-        ("email", Self::Email),
-    ];
-}
-
-/// Where a conversation stands; pending waits for the customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    Open,
-    Pending,
-    Resolved,
-}
-
-impl Status {
-    pub const NAMES: &'static [(&'static str, Self)] =
-        &[("open", Self::Open), ("pending", Self::Pending), ("resolved", Self::Resolved)];
-}
+/// Channels and statuses by their wire names.
+pub(super) const CHANNELS: &[(&str, Channel)] = &[
+    ("whatsapp", Channel::Whatsapp),
+    ("instagram", Channel::Instagram),
+    ("messenger", Channel::Messenger),
+    ("email", Channel::Email),
+];
+pub(super) const STATUSES: &[(&str, ConversationStatus)] = &[
+    ("open", ConversationStatus::Open),
+    ("pending", ConversationStatus::Pending),
+    ("resolved", ConversationStatus::Resolved),
+];
 
 /// The payload of a queue item. Field names are those of the API's own schemas, so that a payload can be copied from
 /// a run into a dry run, and written by hand from what the API shows.
@@ -69,10 +51,10 @@ pub struct Snapshot {
 pub struct ConversationFacts {
     pub id: Uuid,
     pub contact_id: Uuid,
-    pub status: Status,
+    pub status: ConversationStatus,
     /// What it was before, for `status_changed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous_status: Option<Status>,
+    pub previous_status: Option<ConversationStatus>,
     pub contact_channel: Channel,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned_agent_id: Option<Uuid>,
@@ -158,7 +140,7 @@ pub struct Facts {
     payload: Value,
     pub(super) conversation_id: Option<Uuid>,
     pub(super) channel: Option<Channel>,
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<ConversationStatus>,
     pub(super) agent_id: Option<Uuid>,
     pub(super) division_id: Option<Uuid>,
     /// Folded with [`fold_tag`].
@@ -182,8 +164,8 @@ impl Facts {
         Ok(Self {
             trigger,
             conversation_id: id(paths::CONVERSATION_ID),
-            channel: text(paths::CHANNEL).and_then(|name| by_name(Channel::NAMES, name)),
-            status: text(paths::STATUS).and_then(|name| by_name(Status::NAMES, name)),
+            channel: text(paths::CHANNEL).and_then(|name| by_name(CHANNELS, name)),
+            status: text(paths::STATUS).and_then(|name| by_name(STATUSES, name)),
             agent_id: id(paths::AGENT_ID),
             division_id: id(paths::DIVISION_ID),
             tags: tags.into_iter().flatten().filter_map(Value::as_str).map(fold_tag).collect(),

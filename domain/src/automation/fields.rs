@@ -5,23 +5,10 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// What is wrong with one field; the API answers 422 with these in `errors[]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FieldProblem {
-    /// The path from the body's root: `name`, `conditions.status_in[0]`, `actions[2].agent_id`.
-    pub field: String,
-    pub message: String,
-}
-
-impl FieldProblem {
-    pub fn new(field: impl Into<String>, message: impl Display) -> Self {
-        Self { field: field.into(), message: message.to_string() }
-    }
-}
+use crate::refusal::FieldProblem;
 
 pub type Problems = Vec<FieldProblem>;
 
@@ -61,7 +48,7 @@ impl<'v, 'p> Fields<'v, 'p> {
 
     pub(super) fn problem(&mut self, name: &str, message: impl Display) {
         let field = self.path(name);
-        self.problems.push(FieldProblem::new(field, message));
+        self.problems.push(FieldProblem::new(field, message.to_string()));
     }
 
     /// A field that may be absent.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,11 +12,11 @@ use super::action::{Action, Reference, ReferenceKind};
 use super::alerts::AlertSettings;
 use super::condition::{Condition, Conditions};
 use super::fields::{
-    FieldProblem, Fields, Problems, boolean, filled_text, future, integer, item, items, one_of, settle, text,
-    uuid,
+    Fields, Problems, boolean, filled_text, future, integer, item, items, one_of, settle, text, uuid,
 };
 use super::schedule::Schedule;
 use super::trigger::TriggerType;
+use crate::refusal::FieldProblem;
 
 pub const MAX_NAME_CHARS: usize = 200;
 pub const MAX_DESCRIPTION_CHARS: usize = 2000;
@@ -28,7 +29,7 @@ pub const MAX_COOLDOWN_SECS: i64 = 365 * 24 * 3600;
 pub const MAX_BULK: usize = 100;
 
 /// All of a rule that can be written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RuleDefinition {
     pub name: String,
     pub description: String,

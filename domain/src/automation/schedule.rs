@@ -3,10 +3,12 @@
 //! The gate ([`Schedule::open_at`]) and the preview are one function: the preview asks the gate.
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::fields::{FieldProblem, Fields, Problems, boolean, integer, item, items, settle};
+use super::fields::{Fields, Problems, boolean, integer, item, items, settle};
+use crate::refusal::FieldProblem;
 
 /// Offsets in use on Earth: UTC−12:00 to UTC+14:00, in minutes.
 pub const MIN_OFFSET_MINUTES: i64 = -12 * 60;
@@ -20,7 +22,7 @@ const HOURS_PER_WEEK: i64 = 7 * HOURS_PER_DAY;
 /// `ScheduleSettings`. A disabled schedule is always open.
 ///
 /// The hours are local, in spite of their wire names: local time = UTC + `timezone_offset_minutes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Schedule {
     pub enabled: bool,
     /// 0 = Sunday … 6 = Saturday: the days on which a window starts.
@@ -150,7 +152,8 @@ impl Schedule {
     /// The open windows from `from`, over at most [`MAX_PREVIEW_HOURS`]; clipped to that span.
     #[must_use]
     pub fn preview(&self, from: DateTime<Utc>, hours: i64) -> Vec<TimeWindow> {
-        let until = from + TimeDelta::hours(hours.clamp(0, MAX_PREVIEW_HOURS));
+        let span = TimeDelta::hours(hours.clamp(0, MAX_PREVIEW_HOURS));
+        let until = from.checked_add_signed(span).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let mut windows: Vec<TimeWindow> = Vec::new();
         let mut start = from;
         while start < until {

@@ -11,6 +11,8 @@ use super::facts::{
 };
 use super::placeholder::{PLACEHOLDERS, TemplateError};
 use super::*;
+use crate::channel::Channel;
+use crate::conversation::ConversationStatus;
 
 const TRIGGER: TriggerType = TriggerType::MessageReceivedInbound;
 
@@ -23,8 +25,8 @@ fn snapshot() -> Snapshot {
         conversation: ConversationFacts {
             id: Uuid::from_u128(1),
             contact_id: Uuid::from_u128(2),
-            status: Status::Open,
-            previous_status: Some(Status::Pending),
+            status: ConversationStatus::Open,
+            previous_status: Some(ConversationStatus::Pending),
             contact_channel: Channel::Whatsapp,
             assigned_agent_id: Some(Uuid::from_u128(3)),
             division_id: Some(Uuid::from_u128(4)),

@@ -1,9 +1,10 @@
 //! What sets a rule off.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The events of the log that make a queue item. What automation itself does makes none, so rules cannot loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerType {
     ConversationCreated,

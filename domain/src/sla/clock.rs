@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -63,7 +64,7 @@ pub enum SlaFact {
 }
 
 /// What makes a warning or breach the same one. Its text form suits as an idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct MarkKey {
     pub policy_id: Uuid,
     pub clock: ClockType,
@@ -87,7 +88,7 @@ impl fmt::Display for MarkKey {
 }
 
 /// A warning or breach that is due.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SlaMark {
     pub key: MarkKey,
     pub threshold_secs: i64,

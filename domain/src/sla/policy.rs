@@ -6,6 +6,7 @@ mod tests;
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -36,7 +37,7 @@ pub struct Policy {
 }
 
 /// What is pinned to a conversation: later edits of the policy do not reach running clocks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Terms {
     pub policy_id: Uuid,
     pub policy_name: String,

@@ -1,6 +1,7 @@
 //! One clock of a conversation: working time measured with pauses, and when it passed its two limits.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::working_hours::WorkingHours;
@@ -8,7 +9,7 @@ use crate::working_hours::WorkingHours;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Which promise a clock watches. On the wire: `breach_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClockType {
     FirstResponse,
@@ -16,7 +17,7 @@ pub enum ClockType {
 }
 
 /// What a clock can pass on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkLevel {
     Warning,

@@ -1,5 +1,6 @@
 //! The weekly schedule as a tenant writes it, and what is wrong with it when it is wrong.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::week::{MINUTES_PER_DAY, are_ordered};
@@ -8,7 +9,7 @@ use super::week::{MINUTES_PER_DAY, are_ordered};
 pub const MAX_WINDOWS: usize = 42;
 
 /// One window of a weekly schedule. A day may have several, such as before and after lunch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DaySchedule {
     /// 0 = Sunday … 6 = Saturday.

@@ -1,6 +1,7 @@
 //! Contacts with their personal data in the clear; erased with the person.
 
 use chrono::{DateTime, Utc};
+use domain::channel::Channel;
 use domain::contact::{ContactEvent, Profile};
 use domain::personal::Personal;
 use serde_json::json;
@@ -14,7 +15,7 @@ row! {
     ContactRow in "contacts" key (tenant_id, id) {
         tenant_id: Uuid,
         id: Uuid,
-        channel: String,
+        channel: Channel,
         address: Option<String>,
         name: Option<String>,
         phone_number: Option<String>,
@@ -42,14 +43,21 @@ impl Fold for Contacts {
     fn apply(_: &Key, row: Option<ContactRow>, event: &Event) -> Result<Option<ContactRow>, FoldError> {
         let body: ContactEvent = decode(event)?;
         let mut row = match (&body, row) {
-            (ContactEvent::Created { channel, .. }, None) => new_row(event, channel.as_str()),
+            (ContactEvent::Created { channel, .. }, None) => new_row(event, *channel),
             (_, Some(row)) => row,
-            (_, None) => return Err(FoldError::Inconsistent(format!("contact {} was never created", event.stream_id))),
+            (_, None) => {
+                return Err(FoldError::Inconsistent(format!(
+                    "contact {} was never created",
+                    event.stream_id
+                )));
+            }
         };
         row.version = event.version;
         row.updated_at = event.recorded_at;
         match body {
-            ContactEvent::Created { profile, .. } | ContactEvent::Updated { profile } => show(&mut row, &profile),
+            ContactEvent::Created { profile, .. } | ContactEvent::Updated { profile } => {
+                show(&mut row, &profile)
+            }
             ContactEvent::Tagged { tags } => row.tags = tags,
             ContactEvent::Erased => {
                 show(&mut row, &Personal::Erased);
@@ -60,11 +68,11 @@ impl Fold for Contacts {
     }
 }
 
-fn new_row(event: &Event, channel: &str) -> ContactRow {
+fn new_row(event: &Event, channel: Channel) -> ContactRow {
     ContactRow {
         tenant_id: event.tenant_id,
         id: event.stream_id,
-        channel: channel.to_owned(),
+        channel,
         address: None,
         name: None,
         phone_number: None,

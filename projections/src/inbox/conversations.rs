@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::aggregate::Aggregate;
 use domain::channel::Channel;
 use domain::conversation::{Conversation, ConversationEvent, ConversationStatus};
+use domain::sla::SlaState;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -45,13 +46,20 @@ impl Fold for Conversations {
     }
 
     /// The aggregate's own `evolve` says what an event means; the row only adds what lists need.
-    fn apply(_: &Key, row: Option<ConversationRow>, event: &Event) -> Result<Option<ConversationRow>, FoldError> {
+    fn apply(
+        _: &Key,
+        row: Option<ConversationRow>,
+        event: &Event,
+    ) -> Result<Option<ConversationRow>, FoldError> {
         let body: ConversationEvent = decode(event)?;
         let created_at = row.as_ref().map_or(event.recorded_at, |r| r.created_at);
         let mut state = row.map(to_state).unwrap_or_default();
         state.evolve(&body, event.context());
         if !state.exists() {
-            return Err(FoldError::Inconsistent(format!("conversation {} was never opened", event.stream_id)));
+            return Err(FoldError::Inconsistent(format!(
+                "conversation {} was never opened",
+                event.stream_id
+            )));
         }
         Ok(Some(ConversationRow {
             tenant_id: event.tenant_id,
@@ -88,6 +96,8 @@ fn to_state(row: ConversationRow) -> Conversation {
         last_customer_message_at: row.last_customer_message_at,
         last_customer_external_id: None,
         last_message_at: Some(row.last_message_at),
+        // Kept in a read model of its own.
+        sla: SlaState::default(),
         created_at: Some(row.created_at),
     }
 }

@@ -51,7 +51,9 @@ impl Fold for Messages {
 
     fn keys(event: &Event) -> Vec<Key> {
         let id = match event.event_type.as_str() {
-            "message.received" | "message.queued" => event.body.get("message_id").cloned().unwrap_or_default(),
+            "message.received" | "message.queued" => {
+                event.body.get("message_id").cloned().unwrap_or_default()
+            }
             _ if event.stream_type == Message::STREAM => json!(event.stream_id),
             _ => return Vec::new(),
         };
@@ -66,7 +68,8 @@ impl Fold for Messages {
                 _ => Ok(row),
             };
         }
-        let mut row = row.ok_or_else(|| FoldError::Inconsistent(format!("message {} is unknown", event.stream_id)))?;
+        let mut row =
+            row.ok_or_else(|| FoldError::Inconsistent(format!("message {} is unknown", event.stream_id)))?;
         let body: MessageEvent = decode(event)?;
         row.status = body.status();
         match body {

@@ -3,6 +3,7 @@
 pub mod contacts;
 pub mod conversations;
 pub mod messages;
+pub mod query;
 
 use crate::projection::Projection;
 use crate::table::table;
@@ -11,6 +12,10 @@ use crate::table::table;
 pub fn projection() -> Projection {
     Projection::read_model(
         "inbox",
-        vec![table::<contacts::Contacts>(), table::<conversations::Conversations>(), table::<messages::Messages>()],
+        vec![
+            table::<contacts::Contacts>(),
+            table::<conversations::Conversations>(),
+            table::<messages::Messages>(),
+        ],
     )
 }

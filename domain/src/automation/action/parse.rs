@@ -6,14 +6,13 @@ use serde_json::Value;
 
 use super::{
     Action, MAX_HEADER_CHARS, MAX_HEADERS, MAX_MESSAGE_CHARS, MAX_NOTE_CHARS, MAX_TAGS, MAX_URL_CHARS,
-    MAX_VARIABLE_CHARS, MAX_VARIABLES, MessageContent,
+    MAX_VARIABLE_CHARS, MAX_VARIABLES, TextContent,
 };
 use crate::automation::condition::MAX_TAG_CHARS;
-use crate::automation::facts::Status;
-use crate::automation::fields::{
-    FieldProblem, Fields, Problems, filled_text, item, items, one_of, text, uuid,
-};
+use crate::automation::facts::STATUSES;
+use crate::automation::fields::{Fields, Problems, filled_text, item, items, one_of, text, uuid};
 use crate::automation::placeholder::{OPEN, Template};
+use crate::refusal::FieldProblem;
 
 /// Headers that the sender sets itself; a rule that set them could break or forge the request.
 const RESERVED_HEADERS: &[&str] = &[
@@ -42,7 +41,7 @@ pub(super) fn action(value: &Value, path: &str, problems: &mut Problems) -> Opti
             fields.required("division_id", uuid).map(|division_id| Action::AssignDivision { division_id })
         }
         "set_status" => {
-            fields.required("status", one_of(Status::NAMES)).map(|status| Action::SetStatus { status })
+            fields.required("status", one_of(STATUSES)).map(|status| Action::SetStatus { status })
         }
         "add_tags" => fields.nested_required("tags", tags).map(|tags| Action::AddTags { tags }),
         "remove_tags" => fields.nested_required("tags", tags).map(|tags| Action::RemoveTags { tags }),
@@ -90,11 +89,11 @@ fn tags(value: &Value, path: &str, problems: &mut Problems) -> Option<Vec<String
     Some(tags)
 }
 
-fn message_content(value: &Value, path: &str, problems: &mut Problems) -> Option<MessageContent<Template>> {
+fn message_content(value: &Value, path: &str, problems: &mut Problems) -> Option<TextContent<Template>> {
     let mut fields = Fields::open(value, path, problems)?;
     let text = fields.required("text", |value| template(filled_text(MAX_MESSAGE_CHARS)(value)?));
     fields.finish();
-    text.map(|text| MessageContent { text })
+    text.map(|text| TextContent { text })
 }
 
 /// `variables` may be left out for a template that has none.

@@ -1,0 +1,341 @@
+//! Messages: reading a conversation, answering in it, and searching all of them.
+
+use chrono::{DateTime, Utc};
+use commands::message::{self, Outbound};
+use commands::store::Decided;
+use commands::{Refusal, contact};
+use domain::billing::LimitName;
+use domain::channel::Channel;
+use domain::conversation::Conversation as State;
+use domain::integration_account::IntegrationAccount;
+use domain::message::MessageStatus;
+use domain::message_content::MessageContent;
+use domain::object_id::{is_object_id, object_id};
+use garde::Validate;
+use projections::counters::{self, MESSAGES, month_of};
+use projections::documents;
+use projections::inbox::conversations::ConversationRow;
+use projections::inbox::messages::{Direction, MessageRow};
+use projections::inbox::query::{self, MessageSearch};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::contacts::MAX_SEARCH_CHARS;
+use crate::conversations;
+use crate::http::{Access, Answer, Body, Created, Group, Json, Path, Problem, Query, get, group, post};
+use crate::query::COUNT_LIMIT;
+use crate::resource::ChannelName;
+use crate::{App, Ctx};
+
+/// Messages in one answer, unless the client says how many.
+const DEFAULT_LIMIT: i64 = 50;
+/// Messages in one answer at most.
+const MAX_LIMIT: i64 = 100;
+/// The kind of the documents that a template message names.
+const TEMPLATES: &str = "wa_template";
+
+pub fn routes() -> Group<App> {
+    group("Messages", [
+        get("/api/conversations/{id}/messages", "List messages in a conversation", Access::Any, list)
+            .describe("newest first; next_cursor goes into before"),
+        post("/api/conversations/{id}/messages", "Send an outbound message", Access::Any, send).describe(
+            "The message is stored as pending and sent by the worker; its status tells what became of it. 409 \
+             window_closed: the customer has been silent for too long for anything but an approved template. \
+             409 channel_inactive, contact_erased, limit_reached. Sending does not reopen a resolved conversation.",
+        ),
+        get("/api/messages/search", "Search messages across conversations", Access::Any, search)
+            .describe("full-text: words, \"phrases\", or, -not; newest first"),
+    ])
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum DirectionName {
+    Inbound,
+    Outbound,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum MessageStatusName {
+    /// Inbound.
+    Received,
+    Pending,
+    Sent,
+    Delivered,
+    Read,
+    Failed,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Message {
+    /// 24 hex digits, ordered by time.
+    #[serde(rename = "_id")]
+    #[schema(pattern = "^[0-9a-f]{24}$")]
+    id: String,
+    conversation_id: Uuid,
+    direction: DirectionName,
+    r#type: String,
+    /// By type: text {text}; image, video, audio, document, sticker {url, caption?, filename?}; location {latitude,
+    /// longitude, name?, address?}; template {template_id, variables}; reaction {message_id, emoji}; interactive as
+    /// Meta defines it. Empty once the contact is erased.
+    #[schema(value_type = Object)]
+    content: Value,
+    status: MessageStatusName,
+    /// The channel's id.
+    external_id: Option<String>,
+    sender_phone: Option<String>,
+    /// Why it failed, and what can be done about it.
+    error_message: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct MessageListResponse {
+    messages: Vec<Message>,
+    has_more: bool,
+    #[schema(pattern = "^[0-9a-f]{24}$")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct MessageSearchResponse {
+    messages: Vec<Message>,
+    /// All that the search finds; exact up to 10,000, see `X-Total-Capped`.
+    total: i64,
+}
+
+#[derive(Deserialize, IntoParams, Validate)]
+struct ListMessages {
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 100, default = 50)]
+    #[garde(range(min = 1, max = MAX_LIMIT))]
+    limit: i64,
+    /// Only messages before this one.
+    #[param(pattern = "^[0-9a-f]{24}$")]
+    #[garde(custom(cursor))]
+    before: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams, Validate)]
+struct SearchMessages {
+    #[garde(length(chars, min = 1, max = MAX_SEARCH_CHARS))]
+    q: String,
+    #[garde(skip)]
+    conversation_id: Option<Uuid>,
+    #[param(inline)]
+    #[garde(skip)]
+    channel: Option<ChannelName>,
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 100, default = 50)]
+    #[garde(range(min = 1, max = MAX_LIMIT))]
+    limit: i64,
+}
+
+#[derive(Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+struct SendMessageRequest {
+    /// text, image, video, audio, document, sticker, location, template, reaction or interactive.
+    #[garde(skip)]
+    r#type: String,
+    /// As in a message of this type; the message_id of a reaction is the `_id` of a message of this conversation.
+    #[schema(value_type = Object)]
+    #[garde(skip)]
+    content: Value,
+}
+
+const fn default_limit() -> i64 {
+    DEFAULT_LIMIT
+}
+
+fn cursor(before: &Option<String>, _: &()) -> garde::Result {
+    match before {
+        Some(id) if !is_object_id(id) => Err(garde::Error::new("must be the next_cursor of another answer")),
+        _ => Ok(()),
+    }
+}
+
+async fn list(
+    ctx: Ctx,
+    Path(conversation_id): Path<Uuid>,
+    Query(wanted): Query<ListMessages>,
+) -> Answer<Json<MessageListResponse>> {
+    conversations::find(&ctx, conversation_id).await?;
+    let mut db = ctx.reader().await?;
+    let before = wanted.before.as_deref();
+    // One more than asked for tells whether there are more.
+    let mut rows =
+        query::messages(&mut db, ctx.tenant_id(), conversation_id, before, wanted.limit + 1).await?;
+    let has_more = rows.len() as i64 > wanted.limit;
+    if has_more {
+        rows.pop();
+    }
+    let next_cursor = rows.last().filter(|_| has_more).map(|row| row.object_id.clone());
+    let messages = rows.into_iter().map(|row| shown(&ctx, row)).collect();
+    Ok(Json(MessageListResponse { messages, has_more, next_cursor }))
+}
+
+async fn search(ctx: Ctx, Query(wanted): Query<SearchMessages>) -> Answer<Json<MessageSearchResponse>> {
+    let SearchMessages { q, conversation_id, channel, limit } = wanted;
+    let search = MessageSearch { query: q, conversation_id, channel: channel.map(Into::into) };
+    let mut db = ctx.reader().await?;
+    let (rows, counted) =
+        query::search_messages(&mut db, ctx.tenant_id(), &search, limit, COUNT_LIMIT).await?;
+    let total = ctx.total(counted);
+    Ok(Json(MessageSearchResponse {
+        messages: rows.into_iter().map(|row| shown(&ctx, row)).collect(),
+        total,
+    }))
+}
+
+async fn send(
+    ctx: Ctx,
+    Path(conversation_id): Path<Uuid>,
+    Body(wanted): Body<SendMessageRequest>,
+) -> Answer<Created<Message>> {
+    let content =
+        MessageContent::parse_outbound(&wanted.r#type, &wanted.content).map_err(Refusal::invalid_fields)?;
+    let conversation = conversations::find(&ctx, conversation_id).await?.row;
+    check_partners(&ctx, &conversation).await?;
+    let refers_to = references(&ctx, &conversation, &content).await?;
+    check_limit(&ctx).await?;
+    let outbound = Outbound {
+        message_id: ctx.new_id(1),
+        content,
+        author: domain::conversation::Author::Human,
+        refers_to,
+    };
+    let now = ctx.app.store().clock().now();
+    let decided =
+        ctx.execute::<State>(conversation_id, |state| message::queue(state, now, &outbound)).await?;
+    let row = query::message(&mut *ctx.reader().await?, ctx.tenant_id(), outbound.message_id).await?;
+    Ok(Created(match row {
+        Some(row) => shown(&ctx, row),
+        None => not_yet_readable(&ctx, conversation_id, &outbound, &decided),
+    }))
+}
+
+/// # Errors
+/// 409 when the account cannot send or the contact cannot be written to.
+async fn check_partners(ctx: &Ctx, conversation: &ConversationRow) -> Answer<()> {
+    let account = ctx.find_document::<IntegrationAccount>(conversation.account_id).await?;
+    if !account.is_some_and(|account| account.state.is_active) {
+        return Err(Problem::conflict("channel_inactive", "The account of this conversation is not active."));
+    }
+    let contact = query::contact(&mut *ctx.reader().await?, ctx.tenant_id(), conversation.contact_id).await?;
+    if contact.is_none_or(|contact| contact.erased_at.is_some()) {
+        return Err(contact::erased().into());
+    }
+    Ok(())
+}
+
+/// What the content names must exist. Answers the channel's id of the message that a reaction is put on.
+///
+/// # Errors
+/// 422 naming the field.
+async fn references(
+    ctx: &Ctx,
+    conversation: &ConversationRow,
+    content: &MessageContent,
+) -> Answer<Option<String>> {
+    let mut db = ctx.reader().await?;
+    match content {
+        MessageContent::Template { template_id, .. } => {
+            if conversation.channel != Channel::Whatsapp {
+                return Err(Problem::invalid("type", "must not be template: only WhatsApp has them"));
+            }
+            if !documents::exists(&mut db, ctx.tenant_id(), TEMPLATES, *template_id).await? {
+                return Err(Problem::invalid("content.template_id", "names no template of yours"));
+            }
+            Ok(None)
+        }
+        MessageContent::Reaction { message_id, .. } => {
+            let row = query::message_by_object_id(&mut db, ctx.tenant_id(), message_id).await?;
+            let external_id =
+                row.filter(|row| row.conversation_id == conversation.id).and_then(|row| row.external_id);
+            let unknown = || {
+                Problem::invalid(
+                    "content.message_id",
+                    "names no message of this conversation that the channel knows",
+                )
+            };
+            Ok(Some(external_id.ok_or_else(unknown)?))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// # Errors
+/// 409 when this month's messages are used up.
+async fn check_limit(ctx: &Ctx) -> Answer<()> {
+    let limits = ctx.limits().await?;
+    let month = month_of(ctx.app.store().clock().now());
+    let sent = counters::read(&mut *ctx.reader().await?, ctx.tenant_id(), MESSAGES, &month).await?;
+    limits.check(LimitName::MaxMessagesMonth, u64::try_from(sent).unwrap_or(0), 1).map_err(Refusal::from)?;
+    Ok(())
+}
+
+fn shown(ctx: &Ctx, row: MessageRow) -> Message {
+    Message {
+        id: row.object_id,
+        conversation_id: row.conversation_id,
+        direction: row.direction.into(),
+        r#type: row.kind,
+        content: row.content.map_or_else(|| json!({}), |content| to_wire(ctx, &content)),
+        status: row.status.into(),
+        external_id: row.external_id,
+        sender_phone: row.sender_phone,
+        error_message: row.error_message,
+        created_at: row.created_at,
+    }
+}
+
+/// For a client that did not want to wait until it can be read.
+fn not_yet_readable(
+    ctx: &Ctx,
+    conversation_id: Uuid,
+    outbound: &Outbound,
+    decided: &Decided<State>,
+) -> Message {
+    let queued_at = decided.state.last_message_at.unwrap_or_default();
+    Message {
+        id: object_id(queued_at, decided.position),
+        conversation_id,
+        direction: DirectionName::Outbound,
+        r#type: outbound.content.kind().to_owned(),
+        content: to_wire(ctx, &outbound.content),
+        status: MessageStatusName::Pending,
+        external_id: None,
+        sender_phone: None,
+        error_message: None,
+        created_at: queued_at,
+    }
+}
+
+fn to_wire(ctx: &Ctx, content: &MessageContent) -> Value {
+    content.to_wire(|media_id| format!("{}/api/media/{media_id}", ctx.app.public_url()))
+}
+
+impl From<Direction> for DirectionName {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Inbound => Self::Inbound,
+            Direction::Outbound => Self::Outbound,
+        }
+    }
+}
+
+impl From<MessageStatus> for MessageStatusName {
+    fn from(status: MessageStatus) -> Self {
+        match status {
+            MessageStatus::Received => Self::Received,
+            MessageStatus::Pending => Self::Pending,
+            MessageStatus::Sent => Self::Sent,
+            MessageStatus::Delivered => Self::Delivered,
+            MessageStatus::Read => Self::Read,
+            MessageStatus::Failed => Self::Failed,
+        }
+    }
+}

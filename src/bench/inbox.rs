@@ -1,0 +1,143 @@
+//! A tenant with a full inbox, made the way customers make one: registration, a WhatsApp account, signed webhooks.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use commands::clock::Clock;
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::time::Instant;
+
+use super::progress;
+
+pub const APP_SECRET: &str = "bench app secret";
+pub const PHONE_NUMBER_ID: &str = "620000000000001";
+const WABA_ID: &str = "620000000000002";
+/// Customers in one webhook; Meta batches alike when there is much to say.
+const BATCH: usize = 50;
+/// Without a new conversation for this long the program is taken for stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+const PAGE: usize = 100;
+
+/// Signed in as the tenant's administrator.
+#[derive(Clone)]
+pub struct Tenant {
+    http: Client,
+    base: String,
+    token: String,
+}
+
+impl Tenant {
+    /// # Errors
+    /// When the program refuses.
+    pub async fn register(base: &str) -> Result<Self> {
+        let http = Client::builder().timeout(REQUEST_LIMIT).build()?;
+        let mut tenant = Self { http, base: base.to_owned(), token: String::new() };
+        let owner = json!({
+            "org_name": "Toko Maju", "admin_email": "bench@example.com", "admin_password": hex::encode(rand::random::<[u8; 16]>()),
+        });
+        let registered = tenant.call(Method::POST, "/api/auth/register", Some(&owner)).await?;
+        registered["token"].as_str().context("a token")?.clone_into(&mut tenant.token);
+        Ok(tenant)
+    }
+
+    /// # Errors
+    /// Whatever is no 2xx answer.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        if !status.is_success() {
+            bail!("{method} {path} answered {status}: {text}");
+        }
+        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+    }
+
+    /// Lets this many customers write and waits until each has a conversation; answers the conversations' ids.
+    ///
+    /// # Errors
+    /// When a webhook is refused, or the inbox does not fill.
+    pub async fn fill_inbox(&self, customers: usize, clock: &Clock) -> Result<Vec<String>> {
+        let account = json!({
+            "channel": "whatsapp", "display_name": "Toko Maju", "is_default": true,
+            "config": { "phone_number_id": PHONE_NUMBER_ID, "waba_id": WABA_ID, "access_token": "bench token" },
+        });
+        self.call(Method::POST, "/api/integration-accounts", Some(&account)).await?;
+        let now = clock.now().timestamp();
+        for first in (0..customers).step_by(BATCH) {
+            self.deliver(&webhook(first..customers.min(first + BATCH), now)).await?;
+        }
+        self.wait_for(customers).await?;
+        let mut ids = Vec::with_capacity(customers);
+        for page in 1..=customers.div_ceil(PAGE) {
+            let path = format!("/api/conversations?per_page={PAGE}&page={page}");
+            let listed = self.call(Method::GET, &path, None).await?;
+            let rows = listed["data"].as_array().context("a page of conversations")?;
+            ids.extend(rows.iter().filter_map(|row| row["id"].as_str().map(str::to_owned)));
+        }
+        Ok(ids)
+    }
+
+    async fn deliver(&self, body: &Value) -> Result<()> {
+        let bytes = serde_json::to_vec(body)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(APP_SECRET.as_bytes())?;
+        mac.update(&bytes);
+        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        let request =
+            self.http.post(format!("{}/webhook", self.base)).header("x-hub-signature-256", signature);
+        let answer = request.header("content-type", "application/json").body(bytes).send().await?;
+        if answer.status().is_success() { Ok(()) } else { bail!("the webhook answered {}", answer.status()) }
+    }
+
+    async fn wait_for(&self, conversations: usize) -> Result<()> {
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            let listed = self.call(Method::GET, "/api/conversations?per_page=1", None).await?;
+            let total = listed["total"].as_u64().context("a total of conversations")?;
+            if usize::try_from(total)? >= conversations {
+                progress(&format!("{total} conversations are there"));
+                return Ok(());
+            }
+            if total > seen {
+                (seen, since) = (total, Instant::now());
+            }
+            if since.elapsed() > PATIENCE {
+                bail!("the inbox stays at {total} of {conversations} conversations");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// One inbound text per customer.
+fn webhook(customers: std::ops::Range<usize>, timestamp: i64) -> Value {
+    let phone = |customer: usize| format!("62811{customer:08}");
+    let contacts: Vec<Value> = customers
+        .clone()
+        .map(|c| json!({ "profile": { "name": format!("Customer {c}") }, "wa_id": phone(c) }))
+        .collect();
+    let messages: Vec<Value> = customers
+        .map(|c| {
+            json!({
+                "from": phone(c), "id": format!("wamid.bench.in.{c}"), "timestamp": timestamp.to_string(),
+                "type": "text", "text": { "body": "Halo, apakah barang ini masih ada?" },
+            })
+        })
+        .collect();
+    let metadata = json!({ "display_phone_number": "6281100000000", "phone_number_id": PHONE_NUMBER_ID });
+    let value = json!({ "messaging_product": "whatsapp", "metadata": metadata, "contacts": contacts, "messages": messages });
+    json!({
+        "object": "whatsapp_business_account",
+        "entry": [{ "id": WABA_ID, "changes": [{ "field": "messages", "value": value }] }],
+    })
+}

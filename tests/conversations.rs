@@ -1,0 +1,263 @@
+//! Conversations: the inbox, and what agents do with what is in it.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::inbox::{NO_GRAPH, begun, customer_writes, digits, given_account, given_conversation};
+use crate::support::{Answer, Client, Server, Tenant, id_of};
+
+async fn started() -> (Server, Tenant) {
+    let server = Server::start_with(&[NO_GRAPH]).await;
+    let tenant = server.tenant().await;
+    (server, tenant)
+}
+
+async fn listed(client: &Client, query: &str) -> Vec<Uuid> {
+    let page = client.get(&format!("/api/conversations?{query}")).await.expect(StatusCode::OK);
+    page["conversations"].as_array().unwrap().iter().map(id_of).collect()
+}
+
+#[track_caller]
+fn unchanged(answer: &Answer) {
+    answer.expect(StatusCode::OK);
+    assert_eq!(answer.header("x-event-position"), None, "nothing was appended");
+}
+
+#[tokio::test]
+async fn a_customers_message_makes_a_conversation() {
+    let (server, tenant) = started().await;
+    let stranger = server.tenant().await;
+    let conversation = given_conversation(&server, &tenant).await;
+    let shown = tenant.admin.get(&conversation.path()).await.expect(StatusCode::OK);
+    assert_eq!((&shown["status"], &shown["unread_count"]), (&json!("open"), &json!(1)));
+    assert_eq!(
+        (&shown["contact_name"], &shown["contact_channel"]),
+        (&json!("Siti Rahayu"), &json!("whatsapp"))
+    );
+    assert_eq!(shown["contact_phone"], format!("+{}", conversation.customer));
+    assert_eq!((&shown["assigned_agent_id"], &shown["tags"]), (&Value::Null, &json!([])));
+    let page = tenant.admin.get("/api/conversations").await.expect(StatusCode::OK);
+    assert_eq!(
+        page,
+        json!({ "conversations": [shown], "total": 1, "page": 1, "per_page": 20, "total_pages": 1 })
+    );
+    stranger.admin.get(&conversation.path()).await.problem(404, "not_found");
+    assert!(listed(&stranger.admin, "").await.is_empty());
+    let status = json!({ "status": "resolved" });
+    stranger.admin.patch(&format!("{}/status", conversation.path()), status).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_conversation_is_assigned_and_unassigned() {
+    let (server, tenant) = started().await;
+    let conversation = given_conversation(&server, &tenant).await;
+    let (_, budi) = tenant.agent("agent").await;
+    let (_, stranger) = server.tenant().await.agent("agent").await;
+    let path = format!("{}/assign", conversation.path());
+    let assigned = tenant.admin.patch(&path, json!({ "agent_id": budi })).await.expect(StatusCode::OK);
+    assert_eq!(assigned["assigned_agent_id"], json!(budi));
+    unchanged(&tenant.admin.patch(&path, json!({ "agent_id": budi })).await);
+    assert_eq!(listed(&tenant.admin, &format!("assigned_agent_id={budi}")).await, [conversation.id]);
+    assert!(listed(&tenant.admin, "unassigned=true").await.is_empty());
+    for nobody in [stranger, Uuid::from_u128(1)] {
+        tenant.admin.patch(&path, json!({ "agent_id": nobody })).await.names_fields(&["agent_id"]);
+    }
+    let freed = tenant.admin.patch(&path, json!({ "agent_id": null })).await.expect(StatusCode::OK);
+    assert_eq!(freed["assigned_agent_id"], Value::Null);
+    assert_eq!(listed(&tenant.admin, "unassigned=true").await, [conversation.id]);
+}
+
+#[tokio::test]
+async fn status_tags_and_unread_count_change_and_filter() {
+    let (server, tenant) = started().await;
+    let conversation = given_conversation(&server, &tenant).await;
+    let (client, path) = (&tenant.admin, conversation.path());
+    let resolved = client.patch(&format!("{path}/status"), json!({ "status": "resolved" })).await;
+    assert_eq!(resolved.expect(StatusCode::OK)["status"], "resolved");
+    unchanged(&client.patch(&format!("{path}/status"), json!({ "status": "resolved" })).await);
+    client.patch(&format!("{path}/status"), json!({ "status": "closed" })).await.names_fields(&["status"]);
+    assert_eq!(listed(client, "status=resolved").await, [conversation.id]);
+    assert!(listed(client, "status=open").await.is_empty());
+
+    let tagged = client.patch(&format!("{path}/tags"), json!({ "tags": ["vip", " retur ", "vip"] })).await;
+    assert_eq!(tagged.expect(StatusCode::OK)["tags"], json!(["vip", "retur"]));
+    unchanged(&client.patch(&format!("{path}/tags"), json!({ "tags": ["retur", "vip"] })).await);
+    assert_eq!(listed(client, "tag=retur&channel=whatsapp").await, [conversation.id]);
+    assert!(listed(client, "tag=ret").await.is_empty());
+    let many: Vec<String> = (0..51).map(|n| n.to_string()).collect();
+    client.patch(&format!("{path}/tags"), json!({ "tags": many })).await.names_fields(&["tags"]);
+
+    let read = client.post(&format!("{path}/read"), json!({})).await;
+    assert_eq!(read.expect(StatusCode::OK)["unread_count"], 0);
+    unchanged(&client.post(&format!("{path}/read"), json!({})).await);
+}
+
+#[tokio::test]
+async fn a_new_message_reopens_a_resolved_conversation() {
+    let (server, tenant) = started().await;
+    let conversation = given_conversation(&server, &tenant).await;
+    let path = conversation.path();
+    let status = json!({ "status": "resolved" });
+    tenant.admin.patch(&format!("{path}/status"), status).await.expect(StatusCode::OK);
+    customer_writes(&server, &tenant, &conversation, "Satu lagi").await;
+    let shown = tenant.admin.get(&path).await.expect(StatusCode::OK);
+    assert_eq!((&shown["status"], &shown["unread_count"]), (&json!("open"), &json!(2)));
+}
+
+#[tokio::test]
+async fn who_takes_over_is_assigned_and_stops_the_ai() {
+    let (server, tenant) = started().await;
+    let conversation = given_conversation(&server, &tenant).await;
+    let (agent, id) = tenant.agent("agent").await;
+    let path = format!("{}/takeover", conversation.path());
+    let taken = agent.post(&path, json!({})).await.expect(StatusCode::OK);
+    assert_eq!((&taken["assigned_agent_id"], &taken["ai_stopped"]), (&json!(id), &json!(true)));
+    unchanged(&agent.post(&path, json!({})).await);
+}
+
+#[tokio::test]
+async fn each_of_a_bulk_succeeds_or_fails_on_its_own() {
+    let (server, tenant) = started().await;
+    let account = given_account(&tenant).await;
+    let (client, nowhere) = (&tenant.admin, Uuid::from_u128(1));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(begun(&server, &tenant, &account, &digits(), "Ani").await.id);
+    }
+    let (_, budi) = tenant.agent("agent").await;
+    let bulk = async |extra: Value| {
+        let mut body = json!({ "conversation_ids": [ids[0], ids[1], nowhere, ids[0], ids[2]] });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        client.post("/api/conversations/bulk", body).await
+    };
+    for action in [
+        json!({ "action": "assign", "agent_id": budi }),
+        json!({ "action": "set_status", "status": "pending" }),
+        json!({ "action": "add_tags", "tags": ["a", "b"] }),
+        json!({ "action": "remove_tags", "tags": ["a"] }),
+        json!({ "action": "mark_read" }),
+    ] {
+        let result = bulk(action).await.expect(StatusCode::OK);
+        assert_eq!(result["succeeded"], json!(ids));
+        assert_eq!(result["failed"], json!([{ "id": nowhere, "error": "There is no such conversation." }]));
+    }
+    let all = client.get("/api/conversations").await.expect(StatusCode::OK);
+    for conversation in all["conversations"].as_array().unwrap() {
+        assert_eq!(
+            (&conversation["assigned_agent_id"], &conversation["status"]),
+            (&json!(budi), &json!("pending"))
+        );
+        assert_eq!((&conversation["tags"], &conversation["unread_count"]), (&json!(["b"]), &json!(0)));
+    }
+    assert_eq!(bulk(json!({ "action": "unassign" })).await.expect(StatusCode::OK)["succeeded"], json!(ids));
+    assert_eq!(listed(client, "unassigned=true").await.len(), 3);
+    let sales =
+        id_of(&client.post("/api/divisions", json!({ "name": "Sales" })).await.expect(StatusCode::CREATED));
+    let transfer = json!({ "action": "transfer", "agent_id": budi, "division_id": sales });
+    assert_eq!(bulk(transfer).await.expect(StatusCode::OK)["succeeded"], json!(ids));
+    assert_eq!(listed(client, &format!("assigned_agent_id={budi}&division_id={sales}")).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_bulk_that_lacks_what_its_action_needs_is_refused_as_a_whole() {
+    let (_server, tenant) = started().await;
+    let id = Uuid::from_u128(1);
+    let refused = async |extra: Value, field: &str| {
+        let mut body = json!({ "conversation_ids": [id] });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        tenant.admin.post("/api/conversations/bulk", body).await.names_fields(&[field]);
+    };
+    refused(json!({ "action": "assign" }), "agent_id").await;
+    refused(json!({ "action": "assign", "agent_id": id }), "agent_id").await;
+    refused(json!({ "action": "set_status" }), "status").await;
+    refused(json!({ "action": "add_tags", "tags": [] }), "tags").await;
+    refused(json!({ "action": "remove_tags" }), "tags").await;
+    refused(json!({ "action": "remove_tags", "tags": [" "] }), "tags[0]").await;
+    refused(json!({ "action": "transfer" }), "division_id").await;
+    refused(json!({ "action": "transfer", "division_id": id }), "division_id").await;
+    refused(json!({ "action": "delete" }), "action").await;
+    refused(json!({ "action": "mark_read", "conversation_ids": [] }), "conversation_ids").await;
+    refused(json!({ "action": "mark_read", "conversation_ids": vec![id; 101] }), "conversation_ids").await;
+}
+
+/// Rows of a read model are made here by hand, because ten thousand customers would take minutes to write.
+async fn given_many(server: &Server, tenant: Uuid) {
+    let sql = "
+        INSERT INTO read.contacts (tenant_id, id, channel, name, phone_number, tags, version, created_at, updated_at)
+        SELECT $1, md5('contact' || n)::uuid, 'whatsapp', CASE WHEN n <= 3 THEN 'Zebra ' ELSE 'Ani ' END || n, '+62' || n, '{}', 1, now(), now()
+        FROM generate_series(1, 10100) n";
+    let mut db = server.sql().await;
+    sqlx::query(sql).bind(tenant).execute(&mut db).await.unwrap();
+    let sql = "
+        INSERT INTO read.conversations (tenant_id, id, contact_id, account_id, channel, status, assigned_agent_id, tags,
+            unread_count, ai_stopped, last_message_at, version, created_at, updated_at)
+        SELECT $1, md5('conversation' || n)::uuid, md5('contact' || n)::uuid, $1, 'whatsapp',
+            CASE WHEN n <= 5 THEN 'open' ELSE 'resolved' END, CASE WHEN n > 7 THEN $1 END,
+            CASE WHEN n % 1000 = 0 THEN '{common,rare}' ELSE '{common}' END::text[], n % 7, false,
+            now() - n / 4 * interval '1 minute', 1, now() + n * interval '1 second', now()
+        FROM generate_series(1, 10100) n";
+    sqlx::query(sql).bind(tenant).execute(&mut db).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_list_is_counted_up_to_a_cap_and_filtered_exactly() {
+    let (server, tenant) = started().await;
+    given_many(&server, tenant.id).await;
+    let client = &tenant.admin;
+    let total = async |query: &str| {
+        let answer = client.get(&format!("/api/conversations?{query}")).await;
+        (answer.expect(StatusCode::OK)["total"].as_i64().unwrap(), answer.header("x-total-capped").is_some())
+    };
+    assert_eq!(total("").await, (10_000, true));
+    assert_eq!(total("tag=common").await, (10_000, true));
+    assert_eq!(total("search=ani").await, (10_000, true));
+    assert_eq!(total("search=an&status=open").await, (2, false));
+    assert_eq!(total("tag=rare").await, (10, false));
+    assert_eq!(total("tag=common&status=open").await, (5, false));
+    assert_eq!(total("status=open&search=zebra&tag=common&unassigned=true").await, (3, false));
+    assert_eq!(total("unassigned=true").await, (7, false));
+    assert_eq!(total("search=zebra").await, (3, false));
+    assert_eq!(total("search=z").await, (3, false));
+    assert_eq!(total("search=ebra").await, (3, false));
+    assert_eq!(total("search=eb").await, (0, false));
+    assert_eq!(total("search=zebra&status=resolved").await, (0, false));
+    assert_eq!(total("tag=nobody").await, (0, false));
+}
+
+#[tokio::test]
+async fn pages_in_either_order_hold_every_conversation_once() {
+    let (server, tenant) = started().await;
+    given_many(&server, tenant.id).await;
+    for (column, query) in [
+        ("last_message_at", "tag=rare"),
+        ("last_message_at", "tag=rare&sort_order=asc"),
+        ("unread_count", "tag=rare&sort_by=unread_count"),
+        ("created_at", "tag=rare&sort_by=created_at&sort_order=asc"),
+        ("last_message_at", "unassigned=true"),
+        ("unread_count", "unassigned=true&sort_by=unread_count&sort_order=asc"),
+    ] {
+        let mut rows = Vec::new();
+        for page in 1..=4 {
+            let path = format!("/api/conversations?{query}&per_page=3&page={page}");
+            let answer = tenant.admin.get(&path).await.expect(StatusCode::OK);
+            rows.extend(answer["conversations"].as_array().unwrap().clone());
+        }
+        let mut ids: Vec<Uuid> = rows.iter().map(id_of).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), if query.starts_with("tag") { 10 } else { 7 }, "{query}");
+        let key = |row: &Value| {
+            row[column].as_i64().map_or_else(|| row[column].to_string(), |n| format!("{n:020}"))
+        };
+        let mut sorted = rows.clone();
+        sorted.sort_by_key(key);
+        if !query.contains("asc") {
+            sorted.reverse();
+        }
+        let keys = |rows: &[Value]| rows.iter().map(key).collect::<Vec<_>>();
+        assert_eq!(keys(&rows), keys(&sorted), "{query}");
+    }
+    tenant.admin.get("/api/conversations?sort_by=name").await.names_fields(&["sort_by"]);
+    tenant.admin.get("/api/conversations?page=0").await.names_fields(&["page"]);
+}

@@ -1,0 +1,207 @@
+//! Gives a conversation that opens or reopens in a division to an agent, as the division hands them out.
+//!
+//! On reopening, an agent who is online keeps the conversation; one who is offline or gone loses it.
+
+use std::time::Duration;
+
+use commands::store::{Decision, Origin};
+use commands::{CommandError, Store, ids};
+use domain::aggregate::Aggregate;
+use domain::allocation::{Candidate, choose};
+use domain::conversation::{Conversation, ConversationEvent, ConversationStatus};
+use domain::division::Division;
+use domain::event::{Actor, Metadata};
+use projections::event::{Event, FoldError, decode};
+use projections::projection::Projection;
+use projections::table::{Fold, Key, table};
+use projections::{allocation, documents, row};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The name of the process manager, and of its checkpoint.
+const NAME: &str = "allocation_manager";
+const BATCH: i64 = 50;
+const POLL: Duration = Duration::from_secs(1);
+
+row! {
+    AllocationRow in "allocations" key (log_id, position) {
+        log_id: i16,
+        position: i64,
+        tenant_id: Uuid,
+        conversation_id: Uuid,
+    }
+}
+
+#[must_use]
+pub fn manager() -> Projection {
+    Projection::process_manager(NAME, vec![table::<Allocations>()])
+}
+
+struct Allocations;
+
+impl Fold for Allocations {
+    type Row = AllocationRow;
+
+    fn keys(event: &Event) -> Vec<Key> {
+        match event.event_type.as_str() {
+            "conversation.opened" | "conversation.status_changed" => {
+                vec![vec![json!(event.log_id), json!(event.position)]]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn apply(_: &Key, _: Option<AllocationRow>, event: &Event) -> Result<Option<AllocationRow>, FoldError> {
+        let concerns = match decode(event)? {
+            ConversationEvent::Opened { division_id, .. } => division_id.is_some(),
+            ConversationEvent::StatusChanged { status } => status == ConversationStatus::Open,
+            _ => false,
+        };
+        Ok(concerns.then(|| AllocationRow {
+            log_id: event.log_id,
+            position: event.position,
+            tenant_id: event.tenant_id,
+            conversation_id: event.stream_id,
+        }))
+    }
+}
+
+/// Hands out the conversations of one log until stopped. Several processes may: a command id that follows from the
+/// event makes each allocation happen once.
+pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
+    let mut news = store.progress().follow(NAME, log_id);
+    while !stopping.is_cancelled() {
+        news.mark_unchanged();
+        match hand_out(&store, log_id).await {
+            Ok(0) => {}
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::error!(log_id, %error, "conversations could not be handed out; trying again")
+            }
+        }
+        tokio::select! {
+            _ = tokio::time::timeout(POLL, news.changed()) => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+}
+
+/// One after the other, so that each sees how busy the last one made its agent.
+async fn hand_out(store: &Store, log_id: i16) -> Result<usize, CommandError> {
+    let rows: Vec<(i64, Uuid, Uuid)> = sqlx::query_as(
+        "SELECT position, tenant_id, conversation_id FROM allocations WHERE log_id = $1 ORDER BY position LIMIT $2",
+    )
+    .bind(log_id)
+    .bind(BATCH)
+    .fetch_all(store.pool())
+    .await?;
+    for (position, tenant_id, conversation_id) in &rows {
+        allocate(store, log_id, *position, *tenant_id, *conversation_id).await?;
+        sqlx::query("DELETE FROM allocations WHERE log_id = $1 AND position = $2")
+            .bind(log_id)
+            .bind(position)
+            .execute(store.pool())
+            .await?;
+    }
+    Ok(rows.len())
+}
+
+async fn allocate(
+    store: &Store,
+    log_id: i16,
+    position: i64,
+    tenant_id: Uuid,
+    conversation_id: Uuid,
+) -> Result<(), CommandError> {
+    let conversation: Conversation = store.load(tenant_id, conversation_id).await?;
+    let Some(division_id) = conversation.division_id else { return Ok(()) };
+    let (division, candidates) = {
+        let mut db = store.pool().acquire().await?;
+        let Some(division) = documents::get::<Division>(&mut db, tenant_id, division_id).await? else {
+            return Ok(());
+        };
+        let mut wanted: Vec<Uuid> = division.state.agents.iter().copied().collect();
+        wanted.extend(conversation.assigned_agent_id);
+        (division.state, allocation::candidates(&mut db, tenant_id, &wanted).await?)
+    };
+    let decide = |state: &Conversation| Ok(decide(state, &division, &candidates));
+    let command_id = ids::named_id(tenant_id, &format!("allocate {log_id} {position}"));
+    let origin =
+        Origin { command_id, ..Origin::new(tenant_id, Metadata::new(Actor::system(), ids::new_id())) };
+    let decided = store.execute::<Conversation>(&origin, conversation_id, decide).await?;
+    wait_for_turn(store, log_id, decided.position).await;
+    Ok(())
+}
+
+/// The next choice must know of this one.
+async fn wait_for_turn(store: &Store, log_id: i16, position: i64) {
+    for name in ["allocation", "inbox"] {
+        let mut seen = store.progress().follow(name, log_id);
+        let _ = tokio::time::timeout(POLL, seen.wait_for(|p| *p >= position)).await;
+    }
+}
+
+fn decide(
+    state: &Conversation,
+    division: &Division,
+    candidates: &[Candidate],
+) -> Decision<ConversationEvent> {
+    let holder = state.assigned_agent_id;
+    let is_present = |id: Uuid| candidates.iter().any(|c| c.agent_id == id && c.is_online);
+    if holder.is_some_and(is_present) || !division.exists() || !division.is_active {
+        return Decision::nothing();
+    }
+    let members: Vec<Candidate> =
+        candidates.iter().filter(|c| division.agents.contains(&c.agent_id)).cloned().collect();
+    match choose(division.allocation_method, &members) {
+        Some(agent_id) if holder != Some(agent_id) => Decision::one(ConversationEvent::Assigned { agent_id }),
+        _ => Decision::nothing(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::allocation::AllocationMethod;
+
+    fn agent(n: u128, is_online: bool, open_conversations: u32) -> Candidate {
+        Candidate { agent_id: Uuid::from_u128(n), is_online, open_conversations, last_assigned_at: None }
+    }
+
+    fn support() -> Division {
+        Division {
+            allocation_method: AllocationMethod::LeastBusy,
+            is_active: true,
+            agents: [1, 2].map(Uuid::from_u128).into(),
+            created_at: Some(chrono::DateTime::UNIX_EPOCH),
+            ..Division::default()
+        }
+    }
+
+    fn held_by(n: u128) -> Conversation {
+        Conversation { assigned_agent_id: Some(Uuid::from_u128(n)), ..Conversation::default() }
+    }
+
+    #[test]
+    fn a_new_conversation_goes_to_the_least_busy_member_who_is_online() {
+        let team = [agent(1, true, 3), agent(2, true, 1), agent(3, true, 0)];
+        let decision = decide(&Conversation::default(), &support(), &team);
+        assert_eq!(decision.events, [ConversationEvent::Assigned { agent_id: Uuid::from_u128(2) }]);
+    }
+
+    #[test]
+    fn an_agent_who_is_online_keeps_what_reopens_and_one_who_is_offline_loses_it() {
+        let team = [agent(1, false, 0), agent(2, true, 9)];
+        assert!(decide(&held_by(2), &support(), &team).events.is_empty());
+        let moved = decide(&held_by(1), &support(), &team);
+        assert_eq!(moved.events, [ConversationEvent::Assigned { agent_id: Uuid::from_u128(2) }]);
+    }
+
+    #[test]
+    fn nobody_online_or_a_switched_off_division_leaves_it_in_the_queue() {
+        assert!(decide(&Conversation::default(), &support(), &[agent(1, false, 0)]).events.is_empty());
+        let closed = Division { is_active: false, ..support() };
+        assert!(decide(&Conversation::default(), &closed, &[agent(1, true, 0)]).events.is_empty());
+    }
+}

@@ -1,0 +1,214 @@
+//! One effect: from the event that asked for it to the call, and from the answer to the events that say so.
+
+use commands::delivery::{self, Identity, Report};
+use commands::ports::{GraphAccess, GraphError};
+use commands::store::{EVENT_COLUMNS, Origin, event_from_row};
+use commands::{CommandError, Store};
+use domain::aggregate::Aggregate;
+use domain::channel::Channel;
+use domain::contact::Contact;
+use domain::conversation::{Conversation, ConversationEvent, MessageQueued};
+use domain::event::{Actor, EventBody, Metadata};
+use domain::integration_account::IntegrationAccount;
+use domain::message::Message;
+use domain::whatsapp::{OutgoingMessage, Retry, SendFailure, parse_send_response, read_receipt_body};
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::queue::Claimed;
+use super::{Attempt, Sender, UNKNOWN};
+
+/// Why something can't be sent at all.
+struct Unsendable(String);
+
+impl From<Unsendable> for Attempt {
+    fn from(Unsendable(reason): Unsendable) -> Self {
+        Self::Failed { code: None, reason }
+    }
+}
+
+pub(super) async fn attempt(sender: &Sender, effect: &Claimed) -> Result<Attempt, CommandError> {
+    match event_of(&sender.store, effect).await? {
+        ConversationEvent::MessageQueued(message) => send_message(sender, effect, &message).await,
+        ConversationEvent::Read { external_id: Some(external_id) } => {
+            send_receipt(sender, effect, &external_id).await
+        }
+        _ => Ok(Attempt::Failed { code: None, reason: "The event asks for nothing.".to_owned() }),
+    }
+}
+
+/// The event that asked for the effect, opened.
+async fn event_of(store: &Store, effect: &Claimed) -> Result<ConversationEvent, CommandError> {
+    let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE log_id = $1 AND position = $2");
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(effect.log_id)
+        .bind(effect.position)
+        .fetch_one(store.pool())
+        .await?;
+    let mut event = event_from_row(&row)?;
+    let keys = store.vault().keys_of(std::iter::once((event.tenant_id, &event.body))).await?;
+    keys.open(event.tenant_id, &mut event.body);
+    ConversationEvent::decode(&event.event_type, event.schema_version, event.body)
+        .map_err(CommandError::failed)
+}
+
+async fn send_message(
+    sender: &Sender,
+    effect: &Claimed,
+    message: &MessageQueued,
+) -> Result<Attempt, CommandError> {
+    let way = match way_of(sender, effect.tenant_id, message.account_id).await? {
+        Ok(way) => way,
+        Err(unsendable) => return Ok(unsendable.into()),
+    };
+    let contact: Contact = sender.store.load(effect.tenant_id, message.contact_id).await?;
+    let (Some(profile), Some(content)) = (contact.profile.known(), message.content.known()) else {
+        return Ok(Unsendable("The contact was erased before this was sent.".to_owned()).into());
+    };
+    let callback_data = message.message_id.to_string();
+    let outgoing = OutgoingMessage {
+        refers_to: message.refers_to.as_deref(),
+        callback_data: Some(&callback_data),
+        ..OutgoingMessage::new(&profile.address, content)
+    };
+    let body = match outgoing.request_body() {
+        Ok(body) => body,
+        Err(not_sendable) => return Ok(Unsendable(not_sendable.to_string()).into()),
+    };
+    Ok(match way.post(sender, &body).await {
+        Ok(answer) => match parse_send_response(200, &answer) {
+            Ok(external_id) => Attempt::Sent(Some(external_id)),
+            Err(failure) => failed(failure),
+        },
+        Err(error) => not_accepted(error),
+    })
+}
+
+async fn send_receipt(sender: &Sender, effect: &Claimed, external_id: &str) -> Result<Attempt, CommandError> {
+    let conversation: Conversation = sender.store.load(effect.tenant_id, effect.conversation_id).await?;
+    if conversation.channel != Channel::Whatsapp {
+        return Ok(Attempt::Sent(None));
+    }
+    let way = match way_of(sender, effect.tenant_id, conversation.account_id).await? {
+        Ok(way) => way,
+        Err(unsendable) => return Ok(unsendable.into()),
+    };
+    Ok(match way.post(sender, &read_receipt_body(external_id)).await {
+        Ok(_) => Attempt::Sent(None),
+        // A second receipt does no harm, so not knowing is no reason to give up.
+        Err(GraphError::Unknown(reason)) => Attempt::Later { code: None, reason },
+        Err(error) => not_accepted(error),
+    })
+}
+
+/// An account's way out.
+struct Way {
+    phone_number_id: String,
+    access: GraphAccess,
+}
+
+impl Way {
+    async fn post(&self, sender: &Sender, body: &Value) -> Result<Value, GraphError> {
+        sender.graph.post(&self.access, &format!("/{}/messages", self.phone_number_id), body).await
+    }
+}
+
+async fn way_of(
+    sender: &Sender,
+    tenant_id: Uuid,
+    account_id: Uuid,
+) -> Result<Result<Way, Unsendable>, CommandError> {
+    let unsendable = |reason: &str| Ok(Err(Unsendable(reason.to_owned())));
+    let account: IntegrationAccount = sender.store.load(tenant_id, account_id).await?;
+    if !account.exists() {
+        return unsendable("The account that this conversation belongs to was disconnected.");
+    }
+    if !account.is_active {
+        return unsendable("The account is switched off. An administrator must switch it on.");
+    }
+    if account.channel != Channel::Whatsapp {
+        return unsendable("Messages can't be sent on this channel.");
+    }
+    let Some(phone_number_id) = account.config.text("phone_number_id").map(str::to_owned) else {
+        return unsendable("The account has no phone_number_id. An administrator must set it.");
+    };
+    let access_token = match account.config.secrets.get("access_token") {
+        Some(secret) => sender.store.vault().open_secret(tenant_id, secret).await?,
+        None => match &sender.fallback_token {
+            Some(token) => token.clone(),
+            None => return unsendable("The account has no access token. An administrator must set it."),
+        },
+    };
+    Ok(Ok(Way { phone_number_id, access: GraphAccess { access_token } }))
+}
+
+fn not_accepted(error: GraphError) -> Attempt {
+    match error {
+        GraphError::Refused { status, body } => failed(SendFailure::from_response(status, &body)),
+        GraphError::Unreachable(cause) => {
+            tracing::warn!(cause, "Meta can't be reached");
+            let reason = "WhatsApp could not be reached. Try again later.".to_owned();
+            Attempt::Later { code: None, reason }
+        }
+        GraphError::Unknown(cause) => {
+            tracing::warn!(cause, "Meta did not answer");
+            Attempt::Failed { code: None, reason: UNKNOWN.to_owned() }
+        }
+    }
+}
+
+fn failed(failure: SendFailure) -> Attempt {
+    let SendFailure { code, retry, explanation: reason } = failure;
+    match retry {
+        Retry::Later => Attempt::Later { code, reason },
+        Retry::Never => Attempt::Failed { code, reason },
+    }
+}
+
+fn origin(effect: &Claimed, name: &str) -> Origin {
+    let command_id = effect.command_id(name);
+    Origin { command_id, ..Origin::new(effect.tenant_id, Metadata::new(Actor::system(), command_id)) }
+}
+
+pub(super) async fn record_sent(
+    store: &Store,
+    effect: &Claimed,
+    external_id: &str,
+) -> Result<(), CommandError> {
+    let (Some(message_id), Some(account_id)) = (effect.message_id, effect.account_id) else {
+        return Ok(());
+    };
+    let identity = Identity { message_id, conversation_id: effect.conversation_id, account_id, external_id };
+    let sent = store
+        .execute::<Message>(&origin(effect, "sent"), message_id, |state| {
+            Ok(delivery::report(state, identity, Report::Sent))
+        })
+        .await;
+    match sent {
+        // Not even a channel that gives two messages one id may make us send again.
+        Err(CommandError::Refused(refusal)) if refusal.code == "already_taken" => {
+            tracing::error!(%message_id, external_id, "the channel gave this id to another message before");
+            let unclaimed = |state: &Message| {
+                let mut decision = delivery::report(state, identity, Report::Sent);
+                decision.claims.clear();
+                Ok(decision)
+            };
+            store.execute::<Message>(&origin(effect, "sent"), message_id, unclaimed).await?;
+            Ok(())
+        }
+        settled => settled.map(|_| ()),
+    }
+}
+
+pub(super) async fn record_failed(
+    store: &Store,
+    effect: &Claimed,
+    code: Option<i64>,
+    reason: &str,
+) -> Result<(), CommandError> {
+    let Some(message_id) = effect.message_id else { return Ok(()) };
+    let failed = |state: &Message| Ok(delivery::fail(state, effect.conversation_id, code, reason));
+    store.execute::<Message>(&origin(effect, "failed"), message_id, failed).await?;
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Removes what was kept long enough: finished payloads and effects, and answers to repeated requests.
+
+use std::time::Duration;
+
+use commands::{CommandError, Store, idempotency, inbound};
+use tokio_util::sync::CancellationToken;
+
+use crate::effects;
+
+/// How often it looks. Two processes doing it at once only do it twice.
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// Cleans up now and then until stopped.
+pub async fn run(store: Store, stop: CancellationToken) {
+    loop {
+        if let Err(error) = clean(&store).await {
+            tracing::warn!(%error, "old rows were not removed; trying again later");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn clean(store: &Store) -> Result<(), CommandError> {
+    let mut removed = idempotency::forget_old(store.pool(), store.clock().now()).await?;
+    for log_id in store.logs() {
+        removed += inbound::queue::forget_old(store, *log_id).await?;
+        removed += effects::forget_old(store, *log_id).await?;
+    }
+    if removed > 0 {
+        tracing::info!(removed, "old rows were removed");
+    }
+    Ok(())
+}
