@@ -143,3 +143,6 @@ CREATE TABLE automation_cooldowns (
 CREATE INDEX automation_cooldowns_over ON automation_cooldowns (log_id, cooling_until);
 CALL protect_tenant('automation_cooldowns');
 GRANT SELECT, INSERT, UPDATE, DELETE ON automation_cooldowns TO omnistream_engine;
+
+-- The few switches that somebody ever touched, looked at each time that workers look for items.
+CREATE INDEX documents_automation_control ON read.documents (tenant_id) WHERE collection = 'automation_control';

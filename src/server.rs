@@ -109,7 +109,7 @@ fn meta(settings: &Settings) -> MetaSettings {
 /// # Errors
 /// When an address can't be bound or the system can't be opened.
 pub async fn run(mut settings: Settings, parts: Parts, demo: Option<Counterpart>) -> Result<ExitCode> {
-    start_logging();
+    start_logging(if demo.is_some() { "warn" } else { "info" });
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     api::operations::METRICS.set(metrics).ok();
     let system = System::open(&settings).await?;
@@ -175,9 +175,10 @@ async fn shutdown_signal() {
     }
 }
 
-fn start_logging() {
+/// `RUST_LOG` wins over the default.
+fn start_logging(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::env::var("OMNISTREAM_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().init();

@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::support::inbox::{NO_GRAPH, given_conversation};
 use crate::support::{Client, PASSWORD, Server, Tenant, id_of};
 
 fn new_agent(email: &str) -> Value {
@@ -164,6 +165,29 @@ async fn a_deleted_agent_is_out_on_the_next_request() {
     let (agent, id) = tenant.agent("supervisor").await;
     tenant.admin.delete(&path(id)).await.expect(StatusCode::OK);
     agent.get("/api/auth/me").await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_deleted_agents_open_conversations_become_unassigned() {
+    let server = Server::start_with(&[NO_GRAPH]).await;
+    let tenant = server.tenant().await;
+    let (_, id) = tenant.agent("agent").await;
+    let mut conversations = Vec::new();
+    for status in ["open", "pending", "resolved"] {
+        let conversation = given_conversation(&server, &tenant).await;
+        let assigned = format!("{}/assign", conversation.path());
+        tenant.admin.patch(&assigned, json!({ "agent_id": id })).await.expect(StatusCode::OK);
+        let changed = format!("{}/status", conversation.path());
+        tenant.admin.patch(&changed, json!({ "status": status })).await.expect(StatusCode::OK);
+        conversations.push(conversation);
+    }
+    let theirs = |conversation: Value| conversation["assigned_agent_id"] == json!(id);
+    tenant.admin.delete(&path(id)).await.expect(StatusCode::OK);
+    let mut still_theirs = Vec::new();
+    for conversation in &conversations {
+        still_theirs.push(theirs(tenant.admin.get(&conversation.path()).await.expect(StatusCode::OK)));
+    }
+    assert_eq!(still_theirs, [false, false, true]);
 }
 
 #[tokio::test]

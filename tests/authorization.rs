@@ -126,8 +126,8 @@ impl Cast {
         let only: Codes = [permission.to_owned()].into();
         let others: Codes = self.all_codes.iter().filter(|code| *code != permission).cloned().collect();
         let mut callers = Vec::new();
-        for (name, codes) in [("only", only), ("without", others)] {
-            let name = format!("{name} {permission}");
+        for (name, codes) in [("only", only), ("no", others)] {
+            let name = format!("{name}-{permission}");
             let role = json!({ "name": name, "permissions": codes });
             self.tenant.admin.post("/api/roles", role).await.expect(StatusCode::CREATED);
             let (client, _) = self.tenant.agent(&name).await;

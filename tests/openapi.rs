@@ -70,7 +70,7 @@ impl Document {
         };
         match (kind, schema["format"].as_str()) {
             (Some("string"), Some("uuid")) => json!(id),
-            (Some("string"), Some("date-time")) => json!("2026-11-21T08:30:00Z"),
+            (Some("string"), Some("date-time")) => json!("2099-11-21T08:30:00Z"),
             (Some("string"), Some("email")) => json!("ani@example.com"),
             (Some("string"), _) => json!("text"),
             (Some("integer" | "number"), _) => schema.get("minimum").cloned().unwrap_or(json!(1)),

@@ -26,3 +26,12 @@ async fn metrics_are_for_operators_only() {
         metrics.text
     );
 }
+
+/// `openapi.json` at the root is what clients are generated from, and what the contract check reads.
+#[tokio::test]
+async fn the_committed_document_is_the_served_one() {
+    let server = Server::start().await;
+    let served = server.client().get("/openapi.json").await.expect(StatusCode::OK);
+    let committed: serde_json::Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+    assert!(served == committed, "run `omnistream openapi > openapi.json` and commit it");
+}

@@ -25,3 +25,20 @@ async fn a_custom_role_is_created_changed_and_deleted() {
     let names: Vec<_> = left.as_array().unwrap().iter().map(|role| &role["name"]).collect();
     assert_eq!(names, ["admin", "supervisor", "agent"]);
 }
+
+#[tokio::test]
+async fn a_renamed_role_stays_with_its_agents_and_a_role_in_use_is_not_deleted() {
+    let server = Server::start().await;
+    let tenant = server.tenant().await;
+    let new = json!({ "name": "auditor", "permissions": ["developer.access"] });
+    let role = tenant.admin.post("/api/roles", new).await.expect(StatusCode::CREATED);
+    let (agent, agent_id) = tenant.agent("auditor").await;
+    let path = format!("/api/roles/{}", id_of(&role));
+    tenant.admin.patch(&path, json!({ "name": "Reviewer" })).await.expect(StatusCode::OK);
+    agent.get("/api/api-keys").await.expect(StatusCode::OK);
+    let shown = tenant.admin.get(&format!("/api/agents/{agent_id}")).await.expect(StatusCode::OK);
+    assert_eq!(shown["role"], "reviewer");
+    tenant.admin.patch(&path, json!({ "permissions": [] })).await.expect(StatusCode::OK);
+    agent.get("/api/api-keys").await.problem(403, "forbidden");
+    tenant.admin.delete(&path).await.problem(409, "in_use");
+}

@@ -112,17 +112,27 @@ async fn update(
     refuse_system_role(id)?;
     let permissions = change.permissions.map(|codes| known_codes("permissions", codes)).transpose()?;
     let (name, description) = (change.name.as_deref(), change.description.as_deref());
-    ctx.execute::<Role>(id, |state| role::update(state, id, name, description, permissions.as_deref()))
-        .await?;
+    let agents: Vec<(Uuid, i64)> =
+        agents_with(&ctx, id).await?.into_iter().map(|agent| (agent.id, agent.version)).collect();
+    ctx.execute::<Role>(id, |state| {
+        role::update(state, id, name, description, permissions.as_deref(), &agents)
+    })
+    .await?;
     get_one(ctx, Path(id)).await
 }
 
 async fn remove(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<Json<Deleted>> {
     refuse_system_role(id)?;
-    let name = ctx.document::<Role>(id).await?.state.name;
-    let agents = ctx.documents::<Agent>().await?.iter().filter(|agent| agent.state.role == name).count();
+    let agents = agents_with(&ctx, id).await?.len();
     ctx.execute::<Role>(id, |state| role::delete(state, id, agents)).await?;
     Ok(Json(Deleted::new("role", id)))
+}
+
+/// The agents who have a custom role.
+async fn agents_with(ctx: &Ctx, role_id: Uuid) -> Answer<Vec<Document<Agent>>> {
+    let name = ctx.document::<Role>(role_id).await?.state.name;
+    let agents = ctx.documents::<Agent>().await?.into_iter();
+    Ok(agents.filter(|agent| agent.state.role == name).collect())
 }
 
 async fn permissions(_: Ctx) -> Answer<List<PermissionInfo>> {

@@ -3,7 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::aggregate::Aggregate;
 use domain::automation_item::{AutomationItem, AutomationItemEvent, Enqueued, ItemStatus, RuleRan, Step};
+use domain::event::Context;
 use domain::refusal::Refusal;
+use uuid::Uuid;
 
 use crate::store::Decision;
 
@@ -67,6 +69,20 @@ pub fn conclude(state: &AutomationItem, runs: &[RuleRan], verdict: &Verdict) -> 
     Ok(runs.chain([end]).collect::<Vec<_>>().into())
 }
 
+/// Begins and concludes in one go, where no rule acts and so nothing can be left half done.
+///
+/// # Errors
+/// When there is no such item.
+pub fn judge(state: &AutomationItem, runs: &[RuleRan], verdict: &Verdict, now: DateTime<Utc>) -> Decided {
+    let mut begun = start(state)?;
+    let mut after = state.clone();
+    for event in &begun.events {
+        after.evolve(event, Context { stream_id: Uuid::nil(), version: 0, at: now });
+    }
+    begun.events.extend(conclude(&after, runs, verdict)?.events);
+    Ok(begun)
+}
+
 /// Tries a failed item again.
 ///
 /// # Errors
@@ -113,10 +129,8 @@ fn existing(state: &AutomationItem) -> Result<Step, Refusal> {
 mod tests {
     use domain::automation::TriggerType;
     use domain::automation_item::ItemSource;
-    use domain::event::Context;
     use domain::personal::Personal;
     use serde_json::json;
-    use uuid::Uuid;
 
     use super::*;
 

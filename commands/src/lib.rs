@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod api_key;
 pub mod audit;
+pub mod automation_action;
 pub mod automation_control;
 pub mod automation_cooldown;
 pub mod automation_item;

@@ -1,11 +1,12 @@
 //! Decisions about custom roles.
 
+use domain::agent::{Agent, AgentEvent};
 use domain::aggregate::Aggregate;
 use domain::refusal::Refusal;
 use domain::role::{Role, RoleEvent, SYSTEM_ROLES};
 use uuid::Uuid;
 
-use crate::store::Decision;
+use crate::store::{Decision, Expected, Part};
 
 const NAME: &str = "role_name";
 
@@ -41,6 +42,9 @@ pub fn create(state: &Role, id: Uuid, new: &Definition) -> Result<Decision<RoleE
         .claiming(NAME, name, id))
 }
 
+/// `agents` are those who have the role, each with the version of its stream: with a new name they all get it at once,
+/// since they know their role by name.
+///
 /// # Errors
 /// When there is no such role, or the new name is a system role's.
 pub fn update(
@@ -49,6 +53,7 @@ pub fn update(
     name: Option<&str>,
     description: Option<&str>,
     permissions: Option<&[String]>,
+    agents: &[(Uuid, i64)],
 ) -> Result<Decision<RoleEvent>, Refusal> {
     if !state.exists() {
         return Err(Refusal::not_found("role"));
@@ -63,7 +68,11 @@ pub fn update(
     Ok(if new_name == state.name {
         updated
     } else {
-        updated.claiming(NAME, new_name, id).releasing(NAME, state.name.clone(), id)
+        let renamed = [AgentEvent::RoleChanged { role: new_name.clone() }];
+        let renamed_for =
+            |(agent, version): &(Uuid, i64)| Part::of::<Agent>(*agent, Expected::Version(*version), &renamed);
+        let updated = updated.claiming(NAME, new_name, id).releasing(NAME, state.name.clone(), id);
+        agents.iter().map(renamed_for).fold(updated, Decision::also)
     })
 }
 
@@ -82,6 +91,8 @@ pub fn delete(state: &Role, id: Uuid, agents: usize) -> Result<Decision<RoleEven
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const AGENT: Uuid = Uuid::from_u128(2);
 
     fn id() -> Uuid {
         Uuid::from_u128(1)
@@ -110,19 +121,32 @@ mod tests {
     #[test]
     fn a_system_roles_name_is_refused() {
         assert_eq!(create(&Role::default(), id(), &definition("ADMIN")).unwrap_err().code, "already_taken");
-        assert_eq!(update(&existing(), id(), Some("agent"), None, None).unwrap_err().code, "already_taken");
+        assert_eq!(
+            update(&existing(), id(), Some("agent"), None, None, &[]).unwrap_err().code,
+            "already_taken"
+        );
     }
 
     #[test]
     fn an_update_that_changes_nothing_is_no_event() {
-        let same =
-            update(&existing(), id(), Some("Night Shift"), None, Some(&["audit.view".to_owned()])).unwrap();
-        assert!(same.events.is_empty());
+        let same = update(
+            &existing(),
+            id(),
+            Some("Night Shift"),
+            None,
+            Some(&["audit.view".to_owned()]),
+            &[(AGENT, 4)],
+        )
+        .unwrap();
+        assert!(same.is_nothing());
     }
 
     #[test]
-    fn a_renamed_role_gives_its_old_name_back() {
-        let renamed = update(&existing(), id(), Some("day shift"), None, None).unwrap();
+    fn a_renamed_role_gives_its_old_name_back_and_stays_with_its_agents() {
+        let renamed = update(&existing(), id(), Some("day shift"), None, None, &[(AGENT, 4)]).unwrap();
+        let agents = &renamed.also[0].0;
+        assert_eq!((agents.stream_id, agents.expected), (AGENT, Expected::Version(4)));
+        assert_eq!(agents.events[0].payload, serde_json::json!({ "role": "day shift" }));
         assert_eq!(
             (renamed.claims[0].key.as_str(), renamed.releases[0].key.as_str()),
             ("day shift", "night shift")

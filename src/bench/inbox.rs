@@ -82,7 +82,7 @@ impl Tenant {
         for page in 1..=customers.div_ceil(PAGE) {
             let path = format!("/api/conversations?per_page={PAGE}&page={page}");
             let listed = self.call(Method::GET, &path, None).await?;
-            let rows = listed["data"].as_array().context("a page of conversations")?;
+            let rows = listed["conversations"].as_array().context("a page of conversations")?;
             ids.extend(rows.iter().filter_map(|row| row["id"].as_str().map(str::to_owned)));
         }
         Ok(ids)

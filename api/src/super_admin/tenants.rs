@@ -81,6 +81,23 @@ impl From<Document<Organization>> for Tenant {
     }
 }
 
+/// A tenant's document among those of all tenants.
+#[derive(sqlx::FromRow)]
+pub(super) struct TenantRow {
+    pub id: Uuid,
+    version: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    doc: sqlx::types::Json<Organization>,
+}
+
+impl From<TenantRow> for Tenant {
+    fn from(row: TenantRow) -> Self {
+        let TenantRow { id, version, created_at, updated_at, doc } = row;
+        Document { id, version, created_at, updated_at, state: doc.0 }.into()
+    }
+}
+
 #[derive(Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateOrganization {
@@ -124,7 +141,7 @@ enum RequestedStatus {
 }
 
 pub(super) async fn list(ctx: Ctx) -> Answer<List<Tenant>> {
-    let rows: Vec<(Uuid, i64, DateTime<Utc>, DateTime<Utc>, sqlx::types::Json<Organization>)> = sqlx::query_as(
+    let rows: Vec<TenantRow> = sqlx::query_as(
         "SELECT id, version, created_at, updated_at, doc FROM read.documents
          WHERE tenant_id = $1 AND collection = 'organization' AND doc IS NOT NULL ORDER BY created_at, id LIMIT $2",
     )
@@ -132,10 +149,7 @@ pub(super) async fn list(ctx: Ctx) -> Answer<List<Tenant>> {
     .bind(MAX_TENANTS + 1)
     .fetch_all(ctx.app.store().pool())
     .await?;
-    let tenants = rows.into_iter().map(|(id, version, created_at, updated_at, state)| {
-        Document { id, version, created_at, updated_at, state: state.0 }.into()
-    });
-    Ok(List(capped(&ctx, tenants.collect())))
+    Ok(List(capped(&ctx, rows.into_iter().map(Tenant::from).collect())))
 }
 
 /// Drops what is beyond [`MAX_TENANTS`], and says so.

@@ -2,15 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use domain::event::PLATFORM_TENANT;
-use domain::organization::Organization;
 use projections::counters::{CONTACTS, MESSAGES};
-use projections::documents::Document;
 use serde::Serialize;
-use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::tenants::{MAX_TENANTS, Tenant, capped};
+use super::tenants::{MAX_TENANTS, Tenant, TenantRow, capped};
 use crate::Ctx;
 use crate::http::{Answer, List};
 
@@ -41,11 +38,8 @@ struct TenantUsage {
 
 #[derive(sqlx::FromRow)]
 struct Row {
-    id: Uuid,
-    version: i64,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    doc: Json<Organization>,
+    #[sqlx(flatten)]
+    tenant: TenantRow,
     agents: i64,
     integrations: i64,
     contacts: i64,
@@ -58,8 +52,8 @@ pub(super) async fn list(ctx: Ctx) -> Answer<List<TenantWithUsage>> {
     let rows = read(&ctx, &month).await?;
     let shown = |row: Row| {
         let usage = TenantUsage {
-            id: commands::ids::named_id(row.id, &format!("usage:{month}")),
-            org_id: row.id,
+            id: commands::ids::named_id(row.tenant.id, &format!("usage:{month}")),
+            org_id: row.tenant.id,
             agent_count: row.agents,
             contact_count: row.contacts,
             messages_this_month: row.messages,
@@ -67,9 +61,7 @@ pub(super) async fn list(ctx: Ctx) -> Answer<List<TenantWithUsage>> {
             usage_month: month.clone(),
             updated_at: now,
         };
-        let Row { id, version, created_at, updated_at, doc, .. } = row;
-        let tenant = Document { id, version, created_at, updated_at, state: doc.0 }.into();
-        TenantWithUsage { tenant, usage }
+        TenantWithUsage { tenant: row.tenant.into(), usage }
     };
     Ok(List(capped(&ctx, rows.into_iter().map(shown).collect())))
 }
