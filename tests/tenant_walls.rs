@@ -98,7 +98,10 @@ fn body(document: &Document, operation: &Operation, id: Uuid) -> Option<Value> {
         }
         (&Method::POST, "/api/conversations/{id}/transfer") => Some(json!({ "to_agent_id": id })),
         (_, "/api/automation-rules/{id}/alert-settings") => Some(json!({ "preset": "balanced" })),
-        (_, "/api/automation-rules/{id}/schedule-settings") => Some(json!({ "schedule_settings": null })),
+        (_, "/api/automation-rules/{id}/schedule-settings") => Some(json!({ "schedule_settings": {
+                "enabled": true, "active_weekdays": [1], "start_hour_utc": 9, "end_hour_utc": 17,
+                "timezone_offset_minutes": 0, "invert": false,
+            } })),
         _ => document.body(operation, id),
     }
 }
@@ -106,7 +109,8 @@ fn body(document: &Document, operation: &Operation, id: Uuid) -> Option<Value> {
 /// Look-ups by something else's id answer what there is, which is nothing; others say that there is no such thing.
 fn finds_nothing(operation: &Operation, answer: &Answer) -> bool {
     let looked_up = operation.path.contains("/by-") && answer.status == StatusCode::OK;
-    answer.status == StatusCode::NOT_FOUND || looked_up && answer.json()["total"] == 0
+    let is_empty = |found: &Value| found["total"] == 0 || found.as_array().is_some_and(Vec::is_empty);
+    answer.status == StatusCode::NOT_FOUND || looked_up && is_empty(&answer.json())
 }
 
 /// How many events this agent has caused, in whatever tenant.

@@ -2,8 +2,8 @@
 //!
 //! A decision about one agent sees one stream, but "at most ten agents" and "at least one admin" are about all of
 //! them. So each agent holds a claim on a seat, and each admin one on administering: claims commit with the events, so
-//! counting them is counting the log. And a decision that relied on the count takes the next edition of the staff
-//! ([`Staff::guard`]): of two that counted the same edition, one is decided again.
+//! counting them is counting the log. And a decision that relied on the count takes over the edition of the staff that
+//! it counted ([`Staff::guard`]): of two that counted the same one, one is decided again.
 
 use domain::agent::{Agent, AgentEvent};
 use domain::refusal::Refusal;
@@ -16,7 +16,8 @@ use crate::store::{Decided, Decision, Origin, Store};
 pub(crate) const SEATS: &str = "agent_seat";
 /// Claimed by every agent whose role is admin, under its id.
 pub(crate) const ADMINS: &str = "agent_admin";
-/// Claimed under the number of the current edition.
+/// Claimed by the command that changed the staff last. A guarded decision takes it from the very command whose edition
+/// it has seen, so that of all who saw the same one, one succeeds.
 const EDITION: &str = "staff_edition";
 /// How often a decision is taken again while others change the same staff. One of them succeeds each time.
 const MAX_DECISIONS: u32 = 64;
@@ -26,7 +27,8 @@ const MAX_DECISIONS: u32 = 64;
 pub struct Staff {
     agents: u64,
     active_admins: Vec<Uuid>,
-    edition: Option<(u64, Uuid)>,
+    /// Who changed it last.
+    edition: Option<Uuid>,
     /// Who takes the next edition.
     command_id: Uuid,
 }
@@ -35,8 +37,8 @@ impl Staff {
     /// # Errors
     /// Database errors.
     pub async fn read(store: &Store, origin: &Origin) -> Result<Self, CommandError> {
-        let claims: Vec<(String, String, Uuid)> = sqlx::query_as(
-            "SELECT scope, key, owner FROM claims WHERE log_id = $1 AND tenant_id = $2 AND scope = ANY($3)",
+        let claims: Vec<(String, Uuid)> = sqlx::query_as(
+            "SELECT scope, owner FROM claims WHERE log_id = $1 AND tenant_id = $2 AND scope = ANY($3)",
         )
         .bind(store.log_of(origin.tenant_id).await?)
         .bind(origin.tenant_id)
@@ -45,7 +47,7 @@ impl Staff {
         .await?;
         let mut staff =
             Self { agents: 0, active_admins: Vec::new(), edition: None, command_id: origin.command_id };
-        for (scope, key, owner) in claims {
+        for (scope, owner) in claims {
             match scope.as_str() {
                 SEATS => staff.agents += 1,
                 ADMINS => {
@@ -53,7 +55,7 @@ impl Staff {
                         staff.active_admins.push(owner);
                     }
                 }
-                _ => staff.edition = Some((key.parse().map_err(CommandError::failed)?, owner)),
+                _ => staff.edition = Some(owner),
             }
         }
         Ok(staff)
@@ -73,11 +75,10 @@ impl Staff {
     /// Lets the decision hold only if no other guarded one came between.
     #[must_use]
     pub fn guard(&self, decision: Decision<AgentEvent>) -> Decision<AgentEvent> {
+        let guarded = decision.claiming(EDITION, EDITION, self.command_id);
         match self.edition {
-            Some((number, owner)) => decision
-                .claiming(EDITION, (number + 1).to_string(), self.command_id)
-                .releasing(EDITION, number.to_string(), owner),
-            None => decision.claiming(EDITION, "1", self.command_id),
+            Some(last) => guarded.releasing(EDITION, EDITION, last),
+            None => guarded,
         }
     }
 }
@@ -115,7 +116,7 @@ pub async fn execute(
 impl Staff {
     /// A staff of so many agents, of which these administer.
     pub(crate) fn of(agents: u64, active_admins: &[Uuid]) -> Self {
-        let edition = Some((7, Uuid::from_u128(70)));
+        let edition = Some(Uuid::from_u128(70));
         Self { agents, active_admins: active_admins.to_vec(), edition, command_id: Uuid::from_u128(80) }
     }
 }
@@ -125,12 +126,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guarded_decision_takes_the_next_edition() {
+    fn a_guarded_decision_takes_the_edition_from_whoever_it_saw() {
         let guarded = Staff::of(1, &[]).guard(Decision::one(AgentEvent::Deleted));
-        assert_eq!((guarded.claims[0].key.as_str(), guarded.releases[0].key.as_str()), ("8", "7"));
-        assert_eq!(guarded.releases[0].owner, Uuid::from_u128(70));
+        assert_eq!(guarded.claims[0].key, guarded.releases[0].key);
+        assert_eq!(
+            (guarded.releases[0].owner, guarded.claims[0].owner),
+            (Uuid::from_u128(70), Uuid::from_u128(80))
+        );
         let first = Staff { edition: None, ..Staff::of(1, &[]) }.guard(Decision::one(AgentEvent::Deleted));
-        assert_eq!((first.claims[0].key.as_str(), first.releases.len()), ("1", 0));
+        assert_eq!(first.releases.len(), 0);
     }
 
     #[test]
