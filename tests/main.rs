@@ -8,6 +8,7 @@ mod api_keys;
 mod audit;
 mod auth;
 mod authorization;
+mod automation;
 mod catalog;
 mod contacts;
 mod conversations;

@@ -1,6 +1,7 @@
 //! The history of a tenant: its events in log order, the history of one stream, its state at any time, and the proof
 //! that nothing of it was touched.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -235,9 +236,9 @@ const fn default_events() -> i64 {
 
 async fn list(ctx: Ctx, Query(query): Query<HistoryQuery>) -> Answer<Json<EventPage>> {
     let filter = Filter {
+        event_types: event_types(query.event_type, query.stream_type.as_deref()),
         stream_type: query.stream_type,
         stream_id: query.stream_id,
-        event_types: query.event_type.into_iter().collect(),
         actor_id: query.actor_id,
         correlation_id: query.correlation_id,
         from: query.from,
@@ -250,6 +251,15 @@ async fn list(ctx: Ctx, Query(query): Query<HistoryQuery>) -> Answer<Json<EventP
     drop(db);
     let next_cursor = cut(&mut events, query.limit, |event| event.position);
     Ok(Json(EventPage { events: show(&ctx, events).await?, next_cursor }))
+}
+
+/// A stream type alone has no index, but the event types that it can have do.
+fn event_types(wanted: Option<String>, stream_type: Option<&str>) -> BTreeSet<String> {
+    match (wanted, stream_type.and_then(domain::registry::find)) {
+        (Some(event_type), _) => BTreeSet::from([event_type]),
+        (None, Some(kind)) => kind.event_schemas().into_iter().map(|schema| schema.event_type).collect(),
+        (None, None) => BTreeSet::new(),
+    }
 }
 
 async fn get_one(ctx: Ctx, Path(event_id): Path<Uuid>) -> Answer<Json<StoredEvent>> {

@@ -136,6 +136,7 @@ async fn by_super_session(app: &App, claims: &Claims) -> Answer<Caller> {
 }
 
 async fn by_session(app: &App, claims: &Claims) -> Answer<Caller> {
+    // Whoever was deleted acts as nobody any more.
     if let Some(impersonator) = claims.imp {
         let mut db = app.store().pool().acquire().await?;
         let behind: Option<Document<SuperAdminState>> =

@@ -87,7 +87,12 @@ mod tests {
     #[test]
     fn nothing_is_done_to_a_conversation_that_does_not_exist() {
         let (none, id) = (Conversation::default(), Uuid::nil());
-        let all = [move_to_division(&none, id), add_note(&none, id, "hi", id), start_ai(&none, None), stop_ai(&none)];
+        let all = [
+            move_to_division(&none, id),
+            add_note(&none, id, "hi", id),
+            start_ai(&none, None),
+            stop_ai(&none),
+        ];
         assert!(all.into_iter().all(|decided| decided.is_err_and(|refusal| refusal.code == "not_found")));
     }
 }

@@ -3,7 +3,8 @@
 //! `corpus/` holds one file per event type and schema version that ever shipped: the schema of its payload, an example,
 //! and the digest of the state that follows from it. A file is added with its event type and never edited afterwards.
 //! `RECORD_EVENTS=1 cargo test -p domain --test evolution` writes the files of new event types, and only those. Where no
-//! example can be made from the schema, write a file `{"payload": …}` by hand; recording completes it.
+//! example can be made from the schema, write a file `{"payload": …}` by hand; recording completes it. Further specimens
+//! of a type, say one per kind of content, are files `<event type>.v<version>.<kind>.json` that begin the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+/// The specimen that every event type has.
+const PLAIN: &str = "";
 const RECORD: &str = "RECORD_EVENTS";
 
 /// One event type in one schema version.
@@ -23,7 +26,8 @@ const RECORD: &str = "RECORD_EVENTS";
 struct Specimen {
     #[serde(default)]
     stream: String,
-    #[serde(default)]
+    /// In the plain specimen only.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     schema: Value,
     payload: Value,
     /// SHA-256 of the canonical state after the stream's first event type and then this one. Empty until recorded.
@@ -31,29 +35,38 @@ struct Specimen {
     digest: String,
 }
 
-/// By event type and schema version.
-type Corpus = BTreeMap<(String, i16), Specimen>;
+/// By event type, schema version, and what tells specimens of one type apart: nothing, or such as `image`.
+type Corpus = BTreeMap<Key, Specimen>;
+type Key = (String, i16, String);
+
+fn plain(event_type: &str, version: i16) -> Key {
+    (event_type.to_owned(), version, PLAIN.to_owned())
+}
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
 }
 
-fn path_of(event_type: &str, version: i16) -> PathBuf {
-    folder().join(format!("{event_type}.v{version}.json"))
+fn path_of((event_type, version, label): &Key) -> PathBuf {
+    let dot = if label == PLAIN { "" } else { "." };
+    folder().join(format!("{event_type}.v{version}{dot}{label}.json"))
+}
+
+fn key_of(name: &str) -> Option<Key> {
+    let (event_type, rest) = name.strip_suffix(".json")?.split_once(".v")?;
+    let (version, kind) = rest.split_once('.').unwrap_or((rest, PLAIN));
+    Some((event_type.to_owned(), version.parse().ok()?, kind.to_owned()))
 }
 
 fn read_corpus() -> Corpus {
     let files = std::fs::read_dir(folder()).expect("the corpus");
     let specimen = |path: PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8").to_owned();
-        let (event_type, version) = name
-            .strip_suffix(".json")
-            .and_then(|stem| stem.rsplit_once(".v"))
-            .and_then(|(event_type, version)| Some((event_type.to_owned(), version.parse().ok()?)))
-            .unwrap_or_else(|| panic!("{name} is not named <event type>.v<version>.json"));
+        let key = key_of(&name)
+            .unwrap_or_else(|| panic!("{name} is not named <event type>.v<version>[.<kind>].json"));
         let text = std::fs::read_to_string(&path).expect("a readable file");
         let specimen = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        ((event_type, version), specimen)
+        (key, specimen)
     };
     files.map(|file| specimen(file.expect("a file").path())).collect()
 }
@@ -97,7 +110,7 @@ fn digest(kind: &StreamKind, corpus: &Corpus, event_type: &str, version: i16, pa
     let schemas = kind.event_schemas();
     let mut events = Vec::new();
     let first = schemas.first().filter(|first| first.event_type != event_type);
-    let first = first.and_then(|first| Some((first, corpus.get(&(first.event_type.clone(), 1))?)));
+    let first = first.and_then(|first| Some((first, corpus.get(&plain(&first.event_type, 1))?)));
     if let Some((first, specimen)) = first {
         events.push(event(kind, 1, &first.event_type, 1, specimen.payload.clone()));
     }
@@ -118,10 +131,10 @@ fn every_event_type_has_a_specimen() {
     for (_, schema) in written_today() {
         let EventSchema { event_type, schema_version, .. } = schema;
         assert!(
-            corpus.contains_key(&(event_type.clone(), schema_version)),
+            corpus.contains_key(&plain(&event_type, schema_version)),
             "{event_type} v{schema_version} is new. Run `{RECORD}=1 cargo test -p domain --test evolution`, look at \
              {}, and commit it.",
-            path_of(&event_type, schema_version)
+            path_of(&plain(&event_type, schema_version))
                 .strip_prefix(env!("CARGO_MANIFEST_DIR"))
                 .expect("inside")
                 .display()
@@ -133,7 +146,7 @@ fn every_event_type_has_a_specimen() {
 fn every_specimen_has_an_event_type() {
     let known: BTreeMap<String, i16> =
         written_today().map(|(_, s)| (s.event_type, s.schema_version)).collect();
-    for (event_type, version) in corpus().keys() {
+    for (event_type, version, _) in corpus().keys() {
         let Some(now) = known.get(event_type) else {
             panic!(
                 "{event_type} is gone, but logs hold it: an event type that shipped stays in the code for ever"
@@ -148,7 +161,7 @@ fn event_schemas_have_not_changed() {
     let corpus = corpus();
     let changed: Vec<String> = written_today()
         .filter_map(|(_, now)| {
-            let shipped = &corpus.get(&(now.event_type.clone(), now.schema_version))?.schema;
+            let shipped = &corpus.get(&plain(&now.event_type, now.schema_version))?.schema;
             (*shipped != now.payload).then(|| {
                 format!(
                     "{} v{}\n  shipped: {shipped}\n  now:     {}",
@@ -169,27 +182,29 @@ fn event_schemas_have_not_changed() {
 #[test]
 fn every_specimen_is_read_as_on_the_day_it_was_recorded() {
     let corpus = corpus();
-    for ((event_type, version), specimen) in &corpus {
-        assert!(!specimen.digest.is_empty(), "{event_type} v{version} is not complete: run with {RECORD}=1");
-        let kind = registry::find(&specimen.stream)
-            .unwrap_or_else(|| panic!("no stream is called {}", specimen.stream));
+    for ((event_type, version, label), specimen) in &corpus {
+        let name = format!("{event_type} v{version} {label}");
+        assert!(!specimen.digest.is_empty(), "{name} is not complete: run with {RECORD}=1");
+        let kind = registry::find(&specimen.stream);
+        let kind = kind.unwrap_or_else(|| panic!("no stream is called {}", specimen.stream));
         let now = digest(kind, &corpus, event_type, *version, &specimen.payload);
-        assert_eq!(
-            now, specimen.digest,
-            "{event_type} v{version} no longer leads to the state that it led to"
-        );
+        assert_eq!(now, specimen.digest, "{name} no longer leads to the state that it led to");
     }
 }
 
 #[test]
 fn what_is_written_today_reads_back_the_same() {
-    let corpus = corpus();
-    for (kind, schema) in written_today() {
-        let EventSchema { event_type, schema_version, .. } = schema;
-        let Some(specimen) = corpus.get(&(event_type.clone(), schema_version)) else { continue };
-        let again = kind.rewrite(&event_type, schema_version, specimen.payload.clone()).expect("it decodes");
-        assert_eq!(again.0, event_type);
-        assert_eq!(canonical::to_string(&again.1), canonical::to_string(&specimen.payload), "{event_type}");
+    let now: BTreeMap<_, _> =
+        written_today().map(|(kind, s)| ((s.event_type, s.schema_version), kind)).collect();
+    for ((event_type, version, label), specimen) in &corpus() {
+        let Some(kind) = now.get(&(event_type.clone(), *version)) else { continue };
+        let again = kind.rewrite(event_type, *version, specimen.payload.clone()).expect("it decodes");
+        assert_eq!(&again.0, event_type);
+        assert_eq!(
+            canonical::to_string(&again.1),
+            canonical::to_string(&specimen.payload),
+            "{event_type} {label}"
+        );
     }
 }
 
@@ -205,32 +220,43 @@ fn event_types_are_named_once_and_for_one_stream() {
     assert!(silent.is_empty(), "no events found for {silent:?}: they must be adjacently tagged enums");
 }
 
-/// Writes the files of event types that have none. The first of each stream goes first: the others' digests need it.
+/// Writes the files of event types that have none, and completes those that hold a payload only. The first type of
+/// each stream goes first: the others' digests need it.
 fn record_new_events() {
-    let mut by_hand = Vec::new();
     for (kind, schema) in written_today() {
-        let EventSchema { event_type, schema_version, payload: schema } = schema;
-        let corpus = read_corpus();
-        let written = corpus.get(&(event_type.clone(), schema_version));
-        if written.is_some_and(|specimen| !specimen.digest.is_empty()) {
-            continue;
+        let mut keys: BTreeSet<Key> = read_corpus().into_keys().collect();
+        keys.insert(plain(&schema.event_type, schema.schema_version));
+        let is_of_this =
+            |key: &Key| (key.0.as_str(), key.1) == (schema.event_type.as_str(), schema.schema_version);
+        for key in keys.into_iter().filter(is_of_this) {
+            record(kind, &schema, &key);
         }
-        let example = written.map_or_else(|| example(&schema, &schema), |specimen| specimen.payload.clone());
-        let payload = match kind.rewrite(&event_type, schema_version, example.clone()) {
-            Ok((_, payload)) => payload,
-            Err(error) => {
-                by_hand.push(format!("{event_type}: {error} in {example}"));
-                continue;
-            }
-        };
-        let digest = digest(kind, &corpus, &event_type, schema_version, &payload);
-        let specimen = Specimen { stream: kind.name.to_owned(), schema, payload, digest };
-        let text = serde_json::to_string_pretty(&specimen).expect("JSON") + "\n";
-        std::fs::write(path_of(&event_type, schema_version), text).expect("a writable corpus");
     }
-    if !by_hand.is_empty() {
-        eprintln!("Write these payloads by hand and record again:\n{}", by_hand.join("\n"));
+}
+
+fn record(kind: &StreamKind, schema: &EventSchema, key: &Key) {
+    let corpus = read_corpus();
+    let written = corpus.get(key);
+    if written.is_some_and(|specimen| !specimen.digest.is_empty()) {
+        return;
     }
+    let example = written
+        .map_or_else(|| example(&schema.payload, &schema.payload), |specimen| specimen.payload.clone());
+    let payload = match kind.rewrite(&key.0, key.1, example.clone()) {
+        Ok((_, payload)) => payload,
+        Err(error) => {
+            eprintln!("Write the payload of {} by hand and record again: {error} in {example}", key.0);
+            return;
+        }
+    };
+    let specimen = Specimen {
+        stream: kind.name.to_owned(),
+        digest: digest(kind, &corpus, &key.0, key.1, &payload),
+        schema: if key.2 == PLAIN { schema.payload.clone() } else { Value::Null },
+        payload,
+    };
+    let text = serde_json::to_string_pretty(&specimen).expect("JSON") + "\n";
+    std::fs::write(path_of(key), text).expect("a writable corpus");
 }
 
 /// A value that fits a JSON schema, with every optional part present.

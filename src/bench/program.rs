@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::graph::GraphServer;
-use super::inbox::APP_SECRET;
+use super::inbox::{APP_SECRET, SUPER_ADMIN};
 
 /// Includes the migration of an empty database.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -38,6 +38,8 @@ impl Program {
             .env("OMNISTREAM_LISTEN", "127.0.0.1:0")
             .env("OMNISTREAM_OPERATOR_LISTEN", "127.0.0.1:0")
             .env("OMNISTREAM_RATE_LIMIT_PER_MINUTE", "0")
+            .env("OMNISTREAM_SUPER_ADMIN_EMAIL", SUPER_ADMIN.0)
+            .env("OMNISTREAM_SUPER_ADMIN_PASSWORD", SUPER_ADMIN.1)
             .env("META_API_URL", &graph.url)
             .env("META_APP_SECRET", APP_SECRET)
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))

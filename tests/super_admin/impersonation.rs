@@ -41,7 +41,7 @@ async fn every_event_of_an_impersonated_admin_names_the_impersonator() {
     assert_eq!(me(&played).await, admin);
     played.get("/api/super-admin/tenants").await.problem(401, "unauthenticated");
     played
-        .post("/api/roles", json!({ "name": "helper", "permissions": [] }))
+        .post("/api/roles", json!({ "name": "first", "permissions": [] }))
         .await
         .expect(StatusCode::CREATED);
     // A renewed token is no way out of it.

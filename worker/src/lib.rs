@@ -1,6 +1,7 @@
 //! What happens without a request: read models, inbound payloads, and everything that is sent.
 
 pub mod allocation;
+pub mod automation;
 mod backoff;
 mod csat;
 pub mod delivery;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// The process managers: readers of the log that turn events into work.
 #[must_use]
 pub fn managers() -> Vec<Projection> {
-    vec![allocation::manager(), csat::manager(), delivery::manager(), erasure::manager()]
+    vec![allocation::manager(), automation::manager(), csat::manager(), delivery::manager(), erasure::manager()]
 }
 
 /// What the worker needs to know from configuration.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub fallback_token: Option<String>,
     /// Multiplies the waits between attempts (`OMNISTREAM_RETRY_SCALE`).
     pub retry_scale: f64,
+    /// How rules call other people's servers.
+    pub automation_webhooks: Arc<automation::Webhooks>,
 }
 
 /// The running tasks of a worker.
@@ -69,11 +72,14 @@ pub fn start(
         tasks.spawn(csat::run(store.clone(), *log_id, stopping.clone()));
     }
     tasks.spawn(provisioning::run(store.clone(), stopping.clone()));
-    let Settings { fallback_token, retry_scale: scale } = settings;
+    let Settings { fallback_token, retry_scale: scale, automation_webhooks: webhooks } = settings;
+    let engine = automation::Engine { store: store.clone(), webhooks, scale };
     let sender = effects::Sender { store: store.clone(), graph, fallback_token, scale };
     for log_id in store.logs() {
         tasks.spawn(inbound::run(store.clone(), *log_id, scale, stopping.clone()));
         tasks.spawn(effects::run(sender.clone(), *log_id, stopping.clone()));
+        tasks.spawn(automation::trigger::run(store.clone(), *log_id, scale, stopping.clone()));
+        tasks.spawn(automation::run(engine.clone(), *log_id, stopping.clone()));
     }
     tasks.spawn(housekeeping::run(store.clone(), stopping.clone()));
     Running(tasks)

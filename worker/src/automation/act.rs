@@ -3,7 +3,9 @@
 
 use commands::message::Outbound;
 use commands::store::{Decision, Origin};
-use commands::{CommandError, Refusal, Store, automation_action, conversation, csat_survey, ids, message, sla};
+use commands::{
+    CommandError, Refusal, Store, automation_action, conversation, csat_survey, ids, message, sla,
+};
 use domain::agent::Agent;
 use domain::aggregate::Aggregate;
 use domain::automation::RenderedAction;

@@ -116,7 +116,9 @@ async fn claim_cooldowns(
         let free = |rule_id: Uuid, _: Uuid| known.get(&rule_id).copied().unwrap_or(true);
         let outcomes = evaluate(rules, facts, *now, control, &free);
         let wants = outcomes.iter().find(|outcome| {
-            outcome.acts() && outcome.rule.definition.cooldown_secs > 0 && !known.contains_key(&outcome.rule.id)
+            outcome.acts()
+                && outcome.rule.definition.cooldown_secs > 0
+                && !known.contains_key(&outcome.rule.id)
         });
         let Some(rule) = wants.map(|outcome| outcome.rule) else { break };
         let until = *now + TimeDelta::seconds(rule.definition.cooldown_secs);

@@ -90,12 +90,13 @@ impl Queue {
     pub async fn release(&self, item_id: Uuid, position: i64) {
         let mut progress = self.store.progress().follow(projections::automation::NAME, self.log_id);
         let _ = tokio::time::timeout(SETTLE, progress.wait_for(|seen| *seen >= position)).await;
-        let released = sqlx::query("DELETE FROM automation_claims WHERE log_id = $1 AND item_id = $2 AND owner = $3")
-            .bind(self.log_id)
-            .bind(item_id)
-            .bind(self.owner)
-            .execute(self.store.pool())
-            .await;
+        let released =
+            sqlx::query("DELETE FROM automation_claims WHERE log_id = $1 AND item_id = $2 AND owner = $3")
+                .bind(self.log_id)
+                .bind(item_id)
+                .bind(self.owner)
+                .execute(self.store.pool())
+                .await;
         if let Err(error) = released {
             tracing::debug!(%item_id, %error, "a claim was not given back; it will expire");
         }

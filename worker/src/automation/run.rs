@@ -43,11 +43,13 @@ impl Engine {
             // A pause that began since the item was claimed: it waits like the others.
             Ok(Plan::Paused(_)) if found.item.reprocessed_from.is_none() => return Ok(0),
             Ok(Plan::Paused(planned)) => {
-                let runs: Vec<RuleRan> = planned.iter().map(|rule| ran(&found, rule, Vec::new(), 0)).collect();
+                let runs: Vec<RuleRan> =
+                    planned.iter().map(|rule| ran(&found, rule, Vec::new(), 0)).collect();
                 self.judge(&found, &runs, &Verdict::Held).await
             }
             Ok(Plan::Run(planned)) if planned.iter().all(|rule| rule.actions.is_empty()) => {
-                let runs: Vec<RuleRan> = planned.iter().map(|rule| ran(&found, rule, Vec::new(), 0)).collect();
+                let runs: Vec<RuleRan> =
+                    planned.iter().map(|rule| ran(&found, rule, Vec::new(), 0)).collect();
                 self.judge(&found, &runs, &Verdict::Done).await
             }
             Ok(Plan::Run(planned)) => self.carry_out(found, planned).await,
@@ -154,7 +156,11 @@ impl Found {
             causation_id: Some(self.facts.source_event_id),
             ..Metadata::new(Actor::system(), self.facts.correlation_id)
         };
-        Origin { command_id: ids::new_id(), if_version: Some(version), ..Origin::new(self.tenant_id, metadata) }
+        Origin {
+            command_id: ids::new_id(),
+            if_version: Some(version),
+            ..Origin::new(self.tenant_id, metadata)
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use commands::store::{Decision, Origin};
 use commands::{CommandError, Store};
-use domain::aggregate::Aggregate;
 use domain::agent::Agent;
+use domain::aggregate::Aggregate;
 use domain::automation::facts::{
     AgentFacts, BusinessHoursFacts, ContactFacts, ConversationFacts, DivisionFacts, MessageFacts, SlaFacts,
 };
@@ -81,7 +81,8 @@ async fn around(
     // before.
     if trigger != TriggerType::StatusChanged {
         let origin = Origin::new(event.tenant_id, event.metadata.clone());
-        let now = store.execute::<Conversation>(&origin, event.stream_id, |_| Ok(Decision::nothing())).await?;
+        let now =
+            store.execute::<Conversation>(&origin, event.stream_id, |_| Ok(Decision::nothing())).await?;
         if now.version == event.version {
             return Ok((now.state.status, now.state));
         }
@@ -112,8 +113,9 @@ async fn first_message(
     store: &Store,
     opened: &Recorded<Value>,
 ) -> Result<Option<MessageFacts>, CommandError> {
-    let next =
-        store.read_stream(opened.tenant_id, Conversation::STREAM, opened.stream_id, opened.version, 1).await?;
+    let next = store
+        .read_stream(opened.tenant_id, Conversation::STREAM, opened.stream_id, opened.version, 1)
+        .await?;
     let Some(mut next) = next.into_iter().find(|next| next.command_id == opened.command_id) else {
         return Ok(None);
     };
@@ -128,7 +130,8 @@ async fn first_message(
 }
 
 fn message_facts(event: &Recorded<Value>, message: &MessageReceived) -> MessageFacts {
-    let content = message.content.known().map(|content| content.to_wire(|media| format!("/api/media/{media}")));
+    let content =
+        message.content.known().map(|content| content.to_wire(|media| format!("/api/media/{media}")));
     MessageFacts {
         id: object_id(event.recorded_at, event.position),
         message_type: message.kind.clone(),

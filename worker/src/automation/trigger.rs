@@ -120,11 +120,11 @@ async fn step(store: &Store, lease: &Lease, log_id: i16, scale: f64) -> Result<b
     if due.is_empty() {
         return Ok(false);
     }
-    let enqueued = futures::stream::iter(&due).map(|(position, attempts)| async move {
-        (*position, *attempts, enqueue(store, log_id, *position).await)
+    let mut done = Vec::with_capacity(due.len());
+    let enqueued = futures::stream::iter(due).map(|(position, attempts)| async move {
+        (position, attempts, enqueue(store, log_id, position).await)
     });
     let mut enqueued = enqueued.buffer_unordered(CONCURRENCY);
-    let mut done = Vec::with_capacity(due.len());
     while let Some((position, attempts, result)) = enqueued.next().await {
         match result {
             Ok(()) => done.push(position),
@@ -142,7 +142,13 @@ async fn step(store: &Store, lease: &Lease, log_id: i16, scale: f64) -> Result<b
     Ok(true)
 }
 
-async fn put_off(store: &Store, log_id: i16, position: i64, attempts: i32, scale: f64) -> Result<(), CommandError> {
+async fn put_off(
+    store: &Store,
+    log_id: i16,
+    position: i64,
+    attempts: i32,
+    scale: f64,
+) -> Result<(), CommandError> {
     let pace = Backoff { base: FIRST_RETRY, longest: LONGEST_RETRY, scale };
     let wait = pace.after(u32::try_from(attempts + 1).unwrap_or(1));
     sqlx::query(
@@ -168,7 +174,8 @@ async fn enqueue(store: &Store, log_id: i16, position: i64) -> Result<(), Comman
         causation_id: Some(event.event_id),
         ..Metadata::new(Actor::system(), event.metadata.correlation_id)
     };
-    let origin = Origin { command_id: ids::named_id(id, "enqueue"), ..Origin::new(event.tenant_id, metadata) };
+    let origin =
+        Origin { command_id: ids::named_id(id, "enqueue"), ..Origin::new(event.tenant_id, metadata) };
     store.execute::<AutomationItem>(&origin, id, |state| automation_item::enqueue(state, &facts)).await?;
     Ok(())
 }
@@ -176,8 +183,7 @@ async fn enqueue(store: &Store, log_id: i16, position: i64) -> Result<(), Comman
 /// The event at a position, opened.
 async fn event_at(store: &Store, log_id: i16, position: i64) -> Result<Recorded<Value>, CommandError> {
     let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE log_id = $1 AND position = $2");
-    let row =
-        sqlx::query(AssertSqlSafe(sql)).bind(log_id).bind(position).fetch_one(store.pool()).await?;
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(log_id).bind(position).fetch_one(store.pool()).await?;
     let mut event = event_from_row(&row)?;
     let keys = store.vault().keys_of(std::iter::once((event.tenant_id, &event.body))).await?;
     keys.open(event.tenant_id, &mut event.body);

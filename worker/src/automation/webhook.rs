@@ -1,20 +1,21 @@
 //! Calls that rules make to other people's servers: never to an address inside, never redirected, never for long.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use uuid::Uuid;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The way out for `call_webhook`.
+#[derive(Debug)]
 pub struct Webhooks {
     client: Client,
     allow_private: bool,
@@ -151,8 +152,19 @@ mod tests {
     #[test]
     fn addresses_inside_are_told_from_those_outside() {
         let inside = [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-            "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
         ];
         for address in inside {
             assert!(is_private(address.parse().unwrap()), "{address}");
