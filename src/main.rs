@@ -52,6 +52,9 @@ enum Command {
     /// Proof that nobody touched history
     #[command(subcommand)]
     Audit(cli::audit::Audit),
+    /// Automation: the story of a run, and what would be different
+    #[command(subcommand)]
+    Automation(cli::automation::Automation),
     /// Accounts of the platform's own administrators
     #[command(subcommand)]
     Admin(cli::admin::Admin),
@@ -102,6 +105,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(command) => cli::events::run(&settings, command).await,
         Command::Projections(command) => cli::projections::run(&settings, command).await,
         Command::Audit(command) => cli::audit::run(&settings, command).await,
+        Command::Automation(command) => cli::automation::run(&settings, command).await,
         Command::Admin(command) => cli::admin::run(&settings, command).await,
     }
 }

@@ -88,7 +88,9 @@ impl System {
         let worker_settings = worker::Settings {
             fallback_token: settings.meta.meta_access_token.clone(),
             retry_scale: settings.retry_scale,
-            automation_webhooks: Arc::new(worker::automation::Webhooks::new(settings.allow_private_addresses)?),
+            automation_webhooks: Arc::new(worker::automation::Webhooks::new(
+                settings.allow_private_addresses,
+            )?),
         };
         Ok(worker::start(&self.store, &self.projections, graph, worker_settings, &self.stopping))
     }

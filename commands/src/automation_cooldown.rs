@@ -50,25 +50,27 @@ impl<'s> Cooldowns<'s> {
         Ok(claimed.rows_affected() == 1)
     }
 
-    /// Whether nobody has it.
+    /// Whether nobody has it, or only this item.
     ///
     /// # Errors
     /// Database errors.
     pub async fn is_free(
         &self,
-        rule_id: Uuid,
-        conversation_id: Uuid,
+        (rule_id, conversation_id): (Uuid, Uuid),
+        item_id: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<bool, CommandError> {
         Ok(sqlx::query_scalar(
             "SELECT NOT EXISTS (SELECT FROM automation_cooldowns
-                 WHERE log_id = $1 AND tenant_id = $2 AND rule_id = $3 AND conversation_id = $4 AND cooling_until > $5)",
+                 WHERE log_id = $1 AND tenant_id = $2 AND rule_id = $3 AND conversation_id = $4 AND cooling_until > $5
+                     AND item_id IS DISTINCT FROM $6)",
         )
         .bind(self.store.log_of(self.tenant_id).await?)
         .bind(self.tenant_id)
         .bind(rule_id)
         .bind(conversation_id)
         .bind(now)
+        .bind(item_id)
         .fetch_one(self.store.pool())
         .await?)
     }

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod automation;
 pub mod events;
 pub mod inbound;
 mod progress;

@@ -55,8 +55,7 @@ async fn items_and_runs_are_found_by_whatever_they_belong_to() {
     let conversation_id = scene.hear("Halo").await;
     let item = scene.settled(1, "done").await.remove(0);
     let id = item["id"].as_str().unwrap();
-    let events = |path: String| async move { list(scene.admin(), &path, "events").await };
-    let mine = events(format!("/api/automation-events/by-rule/{rule_id}")).await;
+    let mine = list(scene.admin(), &format!("/api/automation-events/by-rule/{rule_id}"), "events").await;
     assert_eq!(mine, std::slice::from_ref(&item));
     assert!(
         list(scene.admin(), &format!("/api/automation-events/by-rule/{idle}"), "events").await.is_empty()
@@ -125,8 +124,7 @@ async fn statistics_count_and_a_rebuild_counts_the_same() {
     let failed = scene.settled(5, "failed").await;
     assert!(failed.iter().all(|item| item["attempts"] == 5 && item["error"].is_string()), "{failed:?}");
 
-    let get = |path: &'static str| async move { scene.admin().get(path).await.expect(StatusCode::OK) };
-    let overview = get("/api/automation-rules/stats/overview").await;
+    let overview = scene.admin().get("/api/automation-rules/stats/overview").await.expect(StatusCode::OK);
     assert_eq!((&overview["total_rules"], &overview["total_runs"]), (&json!(2), &json!(10)));
     assert_eq!((&overview["matched_runs"], &overview["executed_runs"]), (&json!(10), &json!(5)));
     assert_eq!((&overview["total_events"], &overview["failed_events"]), (&json!(6), &json!(5)));

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Scene, list, tag};
+use super::{Scene, list};
 use crate::support::whatsapp::{messages_of, text};
 use crate::support::{Process, eventually};
 
@@ -172,4 +172,45 @@ async fn a_killed_worker_leaves_nothing_undone_and_nothing_done_twice() {
     .unwrap();
     assert_eq!(notes.len(), 2 * ITEMS, "each note once");
     assert_eq!(notes.iter().collect::<HashSet<_>>().len(), 2 * ITEMS);
+}
+
+#[tokio::test]
+async fn the_command_line_tells_why_and_what_would_be_different() {
+    let scene = Scene::start().await;
+    let greet = scene
+        .rule(json!([{ "type": "add_note", "content": "From {{contact.name}}" }]), json!({ "name": "Greet" }))
+        .await;
+    let elsewhere = json!({ "name": "Mail", "conditions": { "channel_in": ["email"] } });
+    scene.rule(json!([{ "type": "unassign" }]), elsewhere).await;
+    scene.hear("Halo").await;
+    let item = scene.settled(1, "done").await.remove(0);
+    let run = scene.runs_of(greet).await.remove(0);
+    let (story, ok) = scene.server.run(&["automation", "run", run["id"].as_str().unwrap()]);
+    assert!(ok, "{story}");
+    for told in ["message_received_inbound", "Greet acted", "add_note: done", "conversation.note_added"] {
+        assert!(story.contains(told), "{told} is missing in {story}");
+    }
+    assert!(
+        story.contains("Mail did not act: conditions") && story.contains("channel_in did not hold"),
+        "{story}"
+    );
+    assert!(!story.contains("Ani"), "personal data only with --open");
+    let (story, _) = scene.server.run(&["automation", "run", item["id"].as_str().unwrap(), "--open"]);
+    assert!(story.contains("From Ani"), "{story}");
+
+    let replay = |at: &'static str| {
+        let (text, ok) =
+            scene.server.run(&["automation", "replay", item["id"].as_str().unwrap(), "--at", at, "--json"]);
+        assert!(ok, "{text}");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    let differing = |report: &Value| {
+        report["rules"].as_array().unwrap().iter().filter(|rule| rule["differs"] == true).count()
+    };
+    assert_eq!((differing(&replay("now")), differing(&replay("then"))), (0, 0));
+    let off = json!({ "is_active": false });
+    scene.admin().post(&format!("/api/automation-rules/{greet}/toggle"), off).await.expect(StatusCode::OK);
+    assert_eq!((differing(&replay("now")), differing(&replay("then"))), (1, 0));
+    let notes = list(scene.admin(), "/api/events?event_type=conversation.note_added", "events").await;
+    assert_eq!(notes.len(), 1, "nothing was done");
 }

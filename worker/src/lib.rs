@@ -26,7 +26,13 @@ use tokio_util::sync::CancellationToken;
 /// The process managers: readers of the log that turn events into work.
 #[must_use]
 pub fn managers() -> Vec<Projection> {
-    vec![allocation::manager(), automation::manager(), csat::manager(), delivery::manager(), erasure::manager()]
+    vec![
+        allocation::manager(),
+        automation::manager(),
+        csat::manager(),
+        delivery::manager(),
+        erasure::manager(),
+    ]
 }
 
 /// What the worker needs to know from configuration.

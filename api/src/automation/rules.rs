@@ -192,7 +192,7 @@ pub(super) async fn control(ctx: &Ctx) -> Answer<Control> {
 
 async fn cooldown_free(ctx: &Ctx, rule: &Rule, conversation_id: Uuid, now: DateTime<Utc>) -> Answer<bool> {
     let cooldowns = commands::automation_cooldown::Cooldowns::of(ctx.app.store(), ctx.tenant_id());
-    Ok(cooldowns.is_free(rule.id, conversation_id, now).await?)
+    Ok(cooldowns.is_free((rule.id, conversation_id), None, now).await?)
 }
 
 /// # Errors

@@ -1,0 +1,82 @@
+//! `omnistream automation`: why a rule did or did not act, for whoever has to explain it.
+
+mod replay;
+mod story;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Subcommand, ValueEnum};
+use commands::Store;
+use projections::automation::query::{self, Page, RunFilter, RunSort};
+use projections::automation::queue::ItemRow;
+use projections::automation::runs::RunRow;
+use uuid::Uuid;
+
+use crate::server::System;
+use crate::settings::Settings;
+
+/// Runs of one item that are looked at.
+const MAX_RUNS: i64 = 10_000;
+
+#[derive(Subcommand)]
+pub enum Automation {
+    /// Tell the story of a run: the trigger, the facts, each rule and why it acted or not, each action, the events
+    Run {
+        /// Of a run, or of an item of the queue
+        id: Uuid,
+        #[arg(long)]
+        json: bool,
+        /// Show personal data in the clear
+        #[arg(long)]
+        open: bool,
+    },
+    /// Judge an item again without doing anything, and show what would differ
+    Replay {
+        /// An item of the queue
+        event: Uuid,
+        /// With the rules and the time of now, or of then
+        #[arg(long, value_enum, default_value_t = At::Now)]
+        at: At,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum At {
+    Now,
+    Then,
+}
+
+/// # Errors
+/// When the database can't be had, or there is no such run or item.
+pub async fn run(settings: &Settings, command: Automation) -> Result<ExitCode> {
+    let system = System::open(settings).await?;
+    let text = match command {
+        Automation::Run { id, json, open } => story::tell(&system.store, id, json, open).await,
+        Automation::Replay { event, at, json } => replay::judge(&system.store, event, at, json).await,
+    };
+    system.database.close().await;
+    println!("{}", text?.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An item and its runs, the first first.
+struct Case {
+    tenant_id: Uuid,
+    item: ItemRow,
+    runs: Vec<RunRow>,
+}
+
+/// The case that a run or an item belongs to.
+async fn case_of(store: &Store, id: Uuid) -> Result<Case> {
+    let mut db = store.pool().acquire().await?;
+    let tenant_id = query::tenant_of(&mut db, id).await?.context("there is no such run or item")?;
+    let item_id = query::run(&mut db, tenant_id, id).await?.map_or(id, |run| run.event_id);
+    let item = query::item(&mut db, tenant_id, item_id).await?.context("the item was cleaned up")?;
+    let filter = RunFilter { event_id: Some(item_id), ..RunFilter::default() };
+    let page = Page { sort_by: RunSort::CreatedAt, ascending: true, after: None, limit: MAX_RUNS, offset: 0 };
+    let runs = query::runs(&mut db, tenant_id, &filter, &page).await?;
+    Ok(Case { tenant_id, item, runs })
+}
