@@ -20,16 +20,11 @@ pub const SEALED: &str = "sealed";
 pub const SUBJECT: &str = "subject";
 
 /// A person's data: known, or erased with the person's key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Personal<T> {
     Known { subject: Uuid, value: T },
+    #[default]
     Erased,
-}
-
-impl<T> Default for Personal<T> {
-    fn default() -> Self {
-        Self::Erased
-    }
 }
 
 impl<T> Personal<T> {
