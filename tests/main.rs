@@ -1,5 +1,8 @@
 //! End to end: the real program, a real PostgreSQL, real HTTP.
 
+// A test may panic, and needs no clock or ids that can be repeated.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 mod support;
 
 mod activity_logs;

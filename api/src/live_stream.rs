@@ -238,10 +238,10 @@ impl Listener {
     }
 
     async fn listen(&mut self, mut feed: broadcast::Receiver<Arc<Live>>, resume: Option<i64>) -> Answer<()> {
-        if let Some(position) = resume {
-            if self.resume(position).await?.is_err() || self.catch_up().await?.is_err() {
-                return Ok(());
-            }
+        if let Some(position) = resume
+            && (self.resume(position).await?.is_err() || self.catch_up().await?.is_err())
+        {
+            return Ok(());
         }
         let hung_up = self.client.clone();
         let mut checks = tokio::time::interval_at(Instant::now() + AUTHORIZATION_CHECK, AUTHORIZATION_CHECK);

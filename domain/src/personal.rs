@@ -22,7 +22,10 @@ pub const SUBJECT: &str = "subject";
 /// A person's data: known, or erased with the person's key.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Personal<T> {
-    Known { subject: Uuid, value: T },
+    Known {
+        subject: Uuid,
+        value: T,
+    },
     #[default]
     Erased,
 }

@@ -37,10 +37,8 @@ impl Waiter {
     async fn wait_for(&self, name: &str, log_id: i16, position: i64) {
         let mut progress = self.store.progress().follow(name, log_id);
         loop {
-            if let Ok(passed) = tokio::time::timeout(POLL, progress.wait_for(|p| *p >= position)).await {
-                if passed.is_ok() {
-                    return;
-                }
+            if let Ok(Ok(_)) = tokio::time::timeout(POLL, progress.wait_for(|p| *p >= position)).await {
+                return;
             }
             if self.checkpoint(name, log_id).await.is_some_and(|p| p >= position) {
                 return;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use commands::Store;
 use projections::rebuild::{self, RebuildError, Step};
 use projections::runner::{Runner, Slot};
@@ -24,13 +24,19 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Parked events that are shown.
 const PARKED_SHOWN: i64 = 1_000;
 
+#[derive(Args)]
+pub struct Projections {
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Subcommand)]
-pub enum Projections {
+enum Command {
     /// Show how far each projection is
-    List {
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Build a read model anew beside the live one, then switch; goes on where an interrupted rebuild stopped
     Rebuild { name: String },
     /// Build read models anew and compare them with the live ones; ends with 1 if any row differs
@@ -40,31 +46,26 @@ pub enum Projections {
         /// Every read model
         #[arg(long)]
         all: bool,
-        #[arg(long)]
-        json: bool,
     },
     /// Go back to the version before the last rebuild
     Rollback { name: String },
     /// Show the events that projections have set aside
-    Parked {
-        #[arg(long)]
-        json: bool,
-    },
+    Parked,
     /// Try a projection's parked events again; ends with 1 if any remains parked
     ReplayParked { name: String },
 }
 
 /// # Errors
 /// When the database can't be had, or there is no such projection.
-pub async fn run(settings: &Settings, command: Projections) -> Result<ExitCode> {
+pub async fn run(settings: &Settings, Projections { json, command }: Projections) -> Result<ExitCode> {
     let system = System::open(settings).await?;
     let done = match command {
-        Projections::List { json } => list(&system, json).await,
-        Projections::Rebuild { name } => rebuild_one(&system, &name).await,
-        Projections::Verify { name, json, .. } => verify_some(&system, name.as_deref(), json).await,
-        Projections::Rollback { name } => roll_back(&system, &name).await,
-        Projections::Parked { json } => parked(&system.store, json).await,
-        Projections::ReplayParked { name } => replay_parked(&system, &name).await,
+        Command::List => list(&system, json).await,
+        Command::Rebuild { name } => rebuild_one(&system, &name, json).await,
+        Command::Verify { name, .. } => verify_some(&system, name.as_deref(), json).await,
+        Command::Rollback { name } => roll_back(&system, &name, json).await,
+        Command::Parked => parked(&system.store, json).await,
+        Command::ReplayParked { name } => replay_parked(&system, &name, json).await,
     };
     system.database.close().await;
     done
@@ -109,17 +110,25 @@ const fn state_name(state: status::State) -> &'static str {
     }
 }
 
-async fn rebuild_one(system: &System, name: &str) -> Result<ExitCode> {
+async fn rebuild_one(system: &System, name: &str, as_json: bool) -> Result<ExitCode> {
     let projection = find(system, name)?;
     when_free(name, async |report| rebuild::rebuild(&system.store, &projection, report).await).await?;
     eprintln!("{name} was rebuilt; the version before is kept for `projections rollback {name}`.");
-    Ok(ExitCode::SUCCESS)
+    show_one(system, &projection, as_json).await
 }
 
-async fn roll_back(system: &System, name: &str) -> Result<ExitCode> {
+async fn roll_back(system: &System, name: &str, as_json: bool) -> Result<ExitCode> {
     let projection = find(system, name)?;
     when_free(name, async |report| rebuild::roll_back(&system.store, &projection, report).await).await?;
     eprintln!("{name} is as it was before the last rebuild, and up to date.");
+    show_one(system, &projection, as_json).await
+}
+
+async fn show_one(system: &System, projection: &Arc<Projection>, as_json: bool) -> Result<ExitCode> {
+    if as_json {
+        let status = status::all(&system.store, std::slice::from_ref(projection)).await?;
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -180,7 +189,7 @@ async fn parked(store: &Store, as_json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn replay_parked(system: &System, name: &str) -> Result<ExitCode> {
+async fn replay_parked(system: &System, name: &str, as_json: bool) -> Result<ExitCode> {
     let projection = find(system, name)?;
     let (mut applied, mut remaining) = (0, 0);
     for log_id in system.store.logs() {
@@ -189,7 +198,11 @@ async fn replay_parked(system: &System, name: &str) -> Result<ExitCode> {
         applied += replayed.0;
         remaining += replayed.1;
     }
-    println!("{applied} events applied, {remaining} remain parked.");
+    if as_json {
+        println!("{}", json!({ "applied": applied, "remaining": remaining }));
+    } else {
+        println!("{applied} events applied, {remaining} remain parked.");
+    }
     Ok(if remaining == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -216,6 +216,7 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    #[allow(dead_code, reason = "one of the methods of HTTP")]
     pub async fn put(&self, path: &str, body: Value) -> Answer {
         self.send(Method::PUT, path, Some(body)).await
     }

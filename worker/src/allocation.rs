@@ -58,7 +58,7 @@ impl Fold for Allocations {
             ConversationEvent::StatusChanged { status } => status == ConversationStatus::Open,
             _ => false,
         };
-        Ok(concerns.then(|| AllocationRow {
+        Ok(concerns.then_some(AllocationRow {
             log_id: event.log_id,
             position: event.position,
             tenant_id: event.tenant_id,

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use commands::{CommandError, Store};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use trigger::manager;
@@ -45,9 +46,14 @@ pub async fn run(engine: Engine, log_id: i16, stop: CancellationToken) {
     let queue = Queue { store: engine.store.clone(), log_id, owner: commands::ids::new_id() };
     let mut news = engine.store.progress().follow(projections::automation::NAME, log_id);
     let mut running = JoinSet::new();
+    let mut renewed = Instant::now();
     while !stop.is_cancelled() {
         news.mark_unchanged();
-        let rest = match take_due(&engine, &queue, &mut running).await {
+        let renew = !running.is_empty() && renewed.elapsed() >= POLL;
+        if renew {
+            renewed = Instant::now();
+        }
+        let rest = match take_due(&engine, &queue, &mut running, renew).await {
             Ok(rest) => rest,
             Err(error) => {
                 tracing::error!(log_id, %error, "the automation queue can't be looked up; trying again");
@@ -68,13 +74,27 @@ pub async fn run(engine: Engine, log_id: i16, stop: CancellationToken) {
     }
 }
 
+/// Forgets cooldowns that are over.
+///
+/// # Errors
+/// Database errors.
+pub async fn forget_old(store: &Store) -> Result<u64, CommandError> {
+    let over = sqlx::query("DELETE FROM automation_cooldowns WHERE log_id = ANY ($1) AND cooling_until < $2")
+        .bind(store.logs())
+        .bind(store.clock().now())
+        .execute(store.pool())
+        .await?;
+    Ok(over.rows_affected())
+}
+
 /// Starts what is due as far as there is room; answers how long to rest.
 async fn take_due(
     engine: &Engine,
     queue: &Queue,
     running: &mut JoinSet<()>,
+    renew: bool,
 ) -> Result<Duration, CommandError> {
-    if !running.is_empty() {
+    if renew {
         queue.renew().await?;
     }
     let free = CONCURRENCY - running.len().min(CONCURRENCY);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use commands::{CommandError, Store, idempotency, inbound};
 use tokio_util::sync::CancellationToken;
 
-use crate::effects;
+use crate::{automation, effects};
 
 /// How often it looks. Two processes doing it at once only do it twice.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -25,6 +25,7 @@ pub async fn run(store: Store, stop: CancellationToken) {
 
 async fn clean(store: &Store) -> Result<(), CommandError> {
     let mut removed = idempotency::forget_old(store.pool(), store.clock().now()).await?;
+    removed += automation::forget_old(store).await?;
     for log_id in store.logs() {
         removed += inbound::queue::forget_old(store, *log_id).await?;
         removed += effects::forget_old(store, *log_id).await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use commands::{CommandError, Store};
+use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 /// A process that does not renew for this long has died in the middle of its items.
@@ -25,7 +26,9 @@ impl Queue {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        Ok(sqlx::query_as(
+        let paused = self.paused().await?;
+        let mut tx = unsynced(self.store.pool()).await?;
+        let claimed = sqlx::query_as(
             "INSERT INTO automation_claims AS c (log_id, item_id, tenant_id, owner, lease_until)
              SELECT $1, due.id, due.tenant_id, $2, now() + $3::interval FROM (
                  SELECT q.id, q.tenant_id FROM read.automation_queue q
@@ -42,10 +45,12 @@ impl Queue {
         .bind(self.owner)
         .bind(LEASE)
         .bind(self.store.clock().now())
-        .bind(self.paused().await?)
+        .bind(paused)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(self.store.pool())
-        .await?)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(claimed)
     }
 
     /// How long until an item that waits is due; nothing while none does.
@@ -77,28 +82,41 @@ impl Queue {
     }
 
     pub async fn renew(&self) -> Result<(), CommandError> {
+        let mut tx = unsynced(self.store.pool()).await?;
         sqlx::query("UPDATE automation_claims SET lease_until = now() + $3::interval WHERE log_id = $1 AND owner = $2")
             .bind(self.log_id)
             .bind(self.owner)
             .bind(LEASE)
-            .execute(self.store.pool())
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     /// Gives an item back once the read model has what was written about it, so that it is not claimed as still due.
     pub async fn release(&self, item_id: Uuid, position: i64) {
         let mut progress = self.store.progress().follow(projections::automation::NAME, self.log_id);
         let _ = tokio::time::timeout(SETTLE, progress.wait_for(|seen| *seen >= position)).await;
-        let released =
-            sqlx::query("DELETE FROM automation_claims WHERE log_id = $1 AND item_id = $2 AND owner = $3")
-                .bind(self.log_id)
-                .bind(item_id)
-                .bind(self.owner)
-                .execute(self.store.pool())
-                .await;
-        if let Err(error) = released {
+        if let Err(error) = self.give_back(item_id).await {
             tracing::debug!(%item_id, %error, "a claim was not given back; it will expire");
         }
     }
+
+    async fn give_back(&self, item_id: Uuid) -> Result<(), sqlx::Error> {
+        let mut tx = unsynced(self.store.pool()).await?;
+        sqlx::query("DELETE FROM automation_claims WHERE log_id = $1 AND item_id = $2 AND owner = $3")
+            .bind(self.log_id)
+            .bind(item_id)
+            .bind(self.owner)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await
+    }
+}
+
+/// A transaction that is not synced by itself: after a crash of the database nobody works on anything, so a lost claim
+/// is a claim given back.
+pub(super) async fn unsynced(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
+    Ok(tx)
 }

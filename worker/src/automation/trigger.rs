@@ -22,6 +22,7 @@ use sqlx::AssertSqlSafe;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::queue::unsynced;
 use super::snapshot;
 use crate::backoff::Backoff;
 use crate::lease::Lease;
@@ -134,11 +135,14 @@ async fn step(store: &Store, lease: &Lease, log_id: i16, scale: f64) -> Result<b
             }
         }
     }
+    // Not synced: what is not deleted after a crash is enqueued again, which makes nothing new.
+    let mut tx = unsynced(store.pool()).await?;
     sqlx::query("DELETE FROM automation_triggers WHERE log_id = $1 AND position = ANY ($2)")
         .bind(log_id)
         .bind(&done)
-        .execute(store.pool())
+        .execute(&mut *tx)
         .await?;
+    tx.commit().await?;
     Ok(true)
 }
 
