@@ -47,7 +47,6 @@ enum Command {
     #[command(subcommand)]
     Events(cli::events::Events),
     /// Read models: list, rebuild, verify, roll back
-    #[command(subcommand)]
     Projections(cli::projections::Projections),
     /// Proof that nobody touched history
     #[command(subcommand)]
