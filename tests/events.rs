@@ -129,11 +129,9 @@ async fn every_filter_holds() {
         );
     }
     assert_eq!(events(&tenant.admin, "from=2100-01-01T00:00:00Z").await, [Value::Null; 0]);
-    let both = events(
-        &tenant.admin,
-        &format!("stream_type=role&event_type=role.created&from=2000-01-01T00:00:00Z&limit=1"),
-    )
-    .await;
+    let both =
+        events(&tenant.admin, "stream_type=role&event_type=role.created&from=2000-01-01T00:00:00Z&limit=1")
+            .await;
     assert_eq!(both.len(), 1);
     supervisor.get("/api/events").await.expect(StatusCode::OK);
 }
@@ -311,9 +309,7 @@ async fn the_command_line_shows_and_exports_the_log() {
     let event = events(&tenant.admin, &format!("stream_id={role}")).await.remove(0);
     let (text, ok) = server.run(&["events", "tail", "-n", "1", "--tenant", &tenant.id.to_string()]);
     assert!(
-        ok && text.lines().count() == 1
-            && text.contains(&format!("role.created"))
-            && text.contains(&role.to_string()),
+        ok && text.lines().count() == 1 && text.contains("role.created") && text.contains(&role.to_string()),
         "{text}"
     );
     let (text, ok) = server.run(&["events", "show", event["event_id"].as_str().unwrap()]);

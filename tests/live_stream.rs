@@ -52,7 +52,7 @@ impl Live {
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk())
                 .await
                 .expect("the stream says something");
-            self.buffer += &String::from_utf8(chunk.ok()??.to_vec()).expect("text");
+            self.buffer += std::str::from_utf8(&chunk.ok()??).expect("text");
         }
     }
 

@@ -193,7 +193,7 @@ mod tests {
         let division = Uuid::from_u128(9);
         let moved = ConversationEvent::MovedToDivision { division_id: Some(division) };
         let assigned = ConversationEvent::Assigned { agent_id: SARI };
-        assert_eq!(then(transfer(&given(), Some(division), None)), [moved.clone()]);
+        assert_eq!(then(transfer(&given(), Some(division), None)), std::slice::from_ref(&moved));
         assert_eq!(then(transfer(&given(), Some(division), Some(SARI))), [moved, assigned.clone()]);
         let there = Conversation { division_id: Some(division), ..given() };
         assert_eq!(then(transfer(&there, Some(division), Some(SARI))), [assigned]);

@@ -164,10 +164,10 @@ impl Player {
     async fn until(&self, customer: &Customer, holds: impl Fn(&Value) -> bool) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            if let Ok(conversation) = self.conversation(customer).await {
-                if self.messages(&conversation).await?.iter().any(&holds) {
-                    return Ok(());
-                }
+            if let Ok(conversation) = self.conversation(customer).await
+                && self.messages(&conversation).await?.iter().any(&holds)
+            {
+                return Ok(());
             }
             ensure!(tokio::time::Instant::now() < deadline, "a message of {} got lost", customer.name);
             tokio::time::sleep(GLANCE).await;
