@@ -115,7 +115,9 @@ async fn a_pause_keeps_items_waiting_and_a_day_later_customers_are_left_alone() 
         let answer =
             scene.server.client().post("/api/auth/login", login.clone()).await.expect(StatusCode::OK);
         let admin = scene.server.client().with_token(answer["token"].as_str()?);
-        let control = admin.patch("/api/automation-control", json!({ "is_paused": true })).await;
+        // Another reason each time, since a change to what is already so records nothing.
+        let again = json!({ "is_paused": true, "pause_reason": uuid::Uuid::new_v4() });
+        let control = admin.patch("/api/automation-control", again).await;
         let at = control.expect(StatusCode::OK)["updated_at"].as_str()?.to_owned();
         (at[..10] > *item["created_at"].as_str()?.get(..10)?).then_some(admin)
     })
