@@ -18,7 +18,7 @@ use crate::table::ApplyError;
 /// Events in one transaction.
 pub const BATCH: i64 = 1_000;
 /// A holder that does not commit for this long is replaced.
-const LEASE: &str = "15 seconds";
+const LEASE: &str = "5 seconds";
 /// The server ends a transaction whose process stalled inside of it, before its lease runs out: whoever takes over must
 /// not wait for the rows that it holds.
 pub(crate) const STALLED_AFTER: &str = "10s";
