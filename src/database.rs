@@ -1,24 +1,33 @@
 //! Finding the database, checking that it keeps its promises, and bringing its schema up to date.
 
+mod promises;
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use sqlx::PgConnection;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres::{self, OwnPostgres};
 use crate::settings::Settings;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// A newer version may have migrated the database already: what it added is left alone.
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrations = sqlx::migrate!("./migrations");
+    migrations.set_ignore_missing(true);
+    migrations
+});
+/// A migration whose name begins like this changes what older versions rely on; all others only add.
+const BREAKING: &str = "breaking ";
 
 /// Connections of one process.
 const MAX_CONNECTIONS: u32 = 40;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// PostgreSQL 15, as `server_version_num` says it.
-const OLDEST_VERSION: i32 = 150_000;
 const ENGINE_ROLE: &str = "omnistream_engine";
 
 /// How often our own server is looked after.
@@ -93,7 +102,8 @@ pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Database> {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(|connection, _| {
             Box::pin(async move {
-                sqlx::query("SELECT set_config('role', $1, false), set_config('timezone', 'UTC', false)")
+                promises::settle(connection).await?;
+                sqlx::query("SELECT set_config('role', $1, false)")
                     .bind(ENGINE_ROLE)
                     .execute(connection)
                     .await?;
@@ -111,10 +121,14 @@ async fn migrate(options: &PgConnectOptions, logs: i16) -> Result<()> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(promises::settle(connection)))
         .connect_with(options.clone())
         .await
         .context("connecting to PostgreSQL")?;
-    check_promises(&pool).await?;
+    let mut session = pool.acquire().await?;
+    promises::check(&mut session).await?;
+    check_version(&mut session).await?;
+    drop(session);
     MIGRATIONS.run(&pool).await.context("migrating the database")?;
     sqlx::query("INSERT INTO logs SELECT generate_series(1, $1) WHERE NOT EXISTS (SELECT FROM logs)")
         .bind(i32::from(logs))
@@ -124,30 +138,26 @@ async fn migrate(options: &PgConnectOptions, logs: i16) -> Result<()> {
     Ok(())
 }
 
-/// What was acknowledged must survive a power cut: a server that is told otherwise is refused.
-async fn check_promises(pool: &PgPool) -> Result<()> {
-    let version: i32 =
-        sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(pool).await?;
-    if version < OLDEST_VERSION {
-        bail!("PostgreSQL is too old ({version}); 15 or newer is needed");
+/// Beside a newer version this one goes on working, unless the newer one has changed what this one relies on.
+async fn check_version(session: &mut PgConnection) -> Result<()> {
+    let is_new: bool =
+        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NULL").fetch_one(&mut *session).await?;
+    if is_new {
+        return Ok(());
     }
-    let off: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'",
+    let known: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+    let breaking: Option<i64> = sqlx::query_scalar(
+        "SELECT min(version) FROM _sqlx_migrations WHERE version <> ALL ($1) AND starts_with(description, $2)",
     )
-    .fetch_all(pool)
+    .bind(known)
+    .bind(BREAKING)
+    .fetch_one(session)
     .await?;
-    if !off.is_empty() && std::env::var_os(UNSAFE_DATABASE).is_none() {
-        bail!(
-            "PostgreSQL runs with {} off: it could lose what was acknowledged. Switch it on.",
-            off.join(", ")
-        );
+    match breaking {
+        None => Ok(()),
+        Some(version) => bail!(
+            "a newer version has changed this database (migration {version}) in a way that this version would break \
+             on; run the newer version"
+        ),
     }
-    let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(pool).await?;
-    if encoding != "UTF8" {
-        bail!("the database's encoding is {encoding}; UTF8 is needed");
-    }
-    Ok(())
 }
-
-/// Set by tests only, whose databases are thrown away.
-const UNSAFE_DATABASE: &str = "TEST_DATABASE_MAY_LOSE_DATA";

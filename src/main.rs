@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod database;
 mod demo;
+mod payments;
 mod postgres;
 mod secret;
 mod server;

@@ -10,13 +10,17 @@ use api::app::{App, MetaSettings};
 use api::http::{Api, HttpSettings};
 use axum::Router;
 use commands::Store;
+use commands::billing::Billing;
 use commands::clock::Clock;
+use commands::outbound::Guard;
 use projections::Projection;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use worker::outbound::Outbound;
 
 use crate::database::{self, Database};
 use crate::demo::Counterpart;
+use crate::payments;
 use crate::settings::Settings;
 
 /// How long open requests may take after the signal to stop.
@@ -68,15 +72,29 @@ impl System {
             fingerprint_key: self.store.vault().derive("request fingerprints"),
         };
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let app_settings = api::app::Settings { http, public_url, meta: meta(settings) };
+        let app_settings = api::app::Settings {
+            http,
+            public_url,
+            meta: meta(settings),
+            payment_webhooks: payments::webhooks(&settings.payments),
+            seller: payments::seller(&settings.payments),
+            guard: Guard::new(settings.allow_private_addresses),
+        };
         let app = App::new(
             self.store.clone(),
             self.projections.clone(),
             app_settings,
             graph,
+            self.billing(settings)?,
             self.stopping.clone(),
         );
         Ok(api::build(app)?)
+    }
+
+    fn billing(&self, settings: &Settings) -> Result<Billing> {
+        let gateways = payments::gateways(settings, self.store.clock())?;
+        let figures = Arc::new(projections::billing::ReadModels::new(self.store.pool().clone()));
+        Ok(Billing::new(self.store.clone(), gateways, figures))
     }
 
     /// The worker on this system, running until the system stops.
@@ -88,9 +106,8 @@ impl System {
         let worker_settings = worker::Settings {
             fallback_token: settings.meta.meta_access_token.clone(),
             retry_scale: settings.retry_scale,
-            automation_webhooks: Arc::new(worker::automation::Webhooks::new(
-                settings.allow_private_addresses,
-            )?),
+            outbound: Arc::new(Outbound::new(Guard::new(settings.allow_private_addresses))?),
+            billing: self.billing(settings)?,
         };
         Ok(worker::start(&self.store, &self.projections, graph, worker_settings, &self.stopping))
     }
@@ -117,6 +134,7 @@ pub async fn run(mut settings: Settings, parts: Parts, demo: Option<Counterpart>
     api::operations::METRICS.set(metrics).ok();
     let system = System::open(&settings).await?;
     crate::cli::admin::create_first(&system, &settings).await?;
+    commands::plan::seed(&system.store).await.context("making the first plans")?;
     system.database.look_after(system.stopping.clone());
     let working = if parts == Parts::Api { None } else { Some(system.start_worker(&settings)?) };
     let mut servers = tokio::task::JoinSet::new();

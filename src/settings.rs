@@ -60,6 +60,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpAddr>,
     #[command(flatten)]
     pub meta: Meta,
+    #[command(flatten)]
+    pub payments: Payments,
 }
 
 /// Fallbacks where an account has none of its own.
@@ -79,6 +81,40 @@ pub struct Meta {
     pub meta_phone_number_id: Option<String>,
     #[arg(long, env = "META_WABA_ID", global = true)]
     pub meta_waba_id: Option<String>,
+}
+
+/// Who is paid, and through whom. A gateway is used once its secret key is set; payments can be recorded by hand always.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Payments")]
+pub struct Payments {
+    /// Name of the seller on invoices
+    #[arg(long, env = "BILLING_SELLER_NAME", default_value = "OmniStream", global = true)]
+    pub billing_seller_name: String,
+    /// Address of the seller on invoices, lines separated by semicolons
+    #[arg(long, env = "BILLING_SELLER_ADDRESS", value_delimiter = ';', global = true)]
+    pub billing_seller_address: Vec<String>,
+    /// Tax number of the seller as it is to stand on invoices, such as "NPWP 01.234.567.8-901.000"
+    #[arg(long, env = "BILLING_SELLER_TAX_ID", global = true)]
+    pub billing_seller_tax_id: Option<String>,
+    /// Email address of the seller on invoices
+    #[arg(long, env = "BILLING_SELLER_EMAIL", global = true)]
+    pub billing_seller_email: Option<String>,
+    /// Stripe's API
+    #[arg(long, env = "STRIPE_API_URL", default_value = "https://api.stripe.com", global = true)]
+    pub stripe_api_url: String,
+    #[arg(long, env = "STRIPE_SECRET_KEY", hide_env_values = true, global = true)]
+    pub stripe_secret_key: Option<String>,
+    /// Signing secret of the endpoint /webhook/payments/stripe; without it nothing that arrives there is believed
+    #[arg(long, env = "STRIPE_WEBHOOK_SECRET", hide_env_values = true, global = true)]
+    pub stripe_webhook_secret: Option<String>,
+    /// Xendit's API
+    #[arg(long, env = "XENDIT_API_URL", default_value = "https://api.xendit.co", global = true)]
+    pub xendit_api_url: String,
+    #[arg(long, env = "XENDIT_SECRET_KEY", hide_env_values = true, global = true)]
+    pub xendit_secret_key: Option<String>,
+    /// Verification token of /webhook/payments/xendit; without it nothing that arrives there is believed
+    #[arg(long, env = "XENDIT_CALLBACK_TOKEN", hide_env_values = true, global = true)]
+    pub xendit_callback_token: Option<String>,
 }
 
 /// Names in the environment that look like settings and are none: a typo must not be silently ignored.

@@ -1,7 +1,11 @@
 //! Automation, from what a supervisor writes to what happens by itself.
 
+mod actions;
+mod crashes;
 mod engine;
 mod lists;
+mod rebuild;
+mod refusals;
 mod rules;
 mod trouble;
 
@@ -28,10 +32,19 @@ impl Scene {
     }
 
     async fn start_with(env: &[(&str, &str)]) -> Self {
+        let (graph, server) = Self::servers(env).await;
+        Self::on(graph, server).await
+    }
+
+    async fn servers(env: &[(&str, &str)]) -> (Graph, Server) {
         let graph = Graph::start().await;
         let mut env = env.to_vec();
         env.push(("META_API_URL", &graph.base));
         let server = Server::start_with(&env).await;
+        (graph, server)
+    }
+
+    async fn on(graph: Graph, server: Server) -> Self {
         let tenant = server.tenant().await;
         let number = Number::connect_with(&tenant, json!({ "access_token": "EAAG", "waba_id": "900" })).await;
         Self { graph, server, tenant, number, customer: customer() }

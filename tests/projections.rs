@@ -62,10 +62,7 @@ impl Lab {
     /// Runs a projection on all logs until the token is cancelled.
     pub fn run(&self, projection: &Arc<Projection>) -> CancellationToken {
         let stop = CancellationToken::new();
-        for log_id in self.store.logs() {
-            let runner = Runner::new(self.store.clone(), Arc::clone(projection), *log_id, Slot::Live);
-            tokio::spawn(runner.run(stop.clone()));
-        }
+        projections::runner::run_all(&self.store, &[Arc::clone(projection)], &stop).detach_all();
         stop
     }
 

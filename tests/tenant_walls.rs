@@ -14,7 +14,7 @@ use crate::support::inbox::{NO_GRAPH, given_conversation};
 use crate::support::{Answer, Server, Tenant};
 
 /// Collections of which a tenant must be able to show something, so that its ids are real ones.
-const FURNISHED: [&str; 10] = [
+const FURNISHED: [&str; 11] = [
     "/api/agents",
     "/api/api-keys",
     "/api/automation-rules",
@@ -25,6 +25,7 @@ const FURNISHED: [&str; 10] = [
     "/api/integration-accounts",
     "/api/roles",
     "/api/sla-policies",
+    "/api/webhooks",
 ];
 
 /// A tenant with something of everything.
@@ -42,6 +43,10 @@ async fn furnished(server: &Server) -> Tenant {
         (
             "/api/sla-policies",
             json!({ "name": "Gold", "first_response_time_secs": 900, "resolution_time_secs": 86_400 }),
+        ),
+        (
+            "/api/webhooks",
+            json!({ "name": "Shop", "url": "http://127.0.0.1:1/", "events": ["contact.created"] }),
         ),
     ] {
         tenant.admin.post(path, body).await.expect(StatusCode::CREATED);
@@ -169,6 +174,9 @@ async fn a_body_that_names_something_of_another_tenant_changes_nothing() {
         let path = path_with(&operation, &my_ids);
         // Whatever kind of thing is meant, one of these is it.
         for (collection, id) in &their_ids {
+            if my_ids.get(collection) == Some(id) {
+                continue; // what the platform offers is the same for everyone
+            }
             let before = events_by(&mut sql, &me).await;
             let body = body(&document, &operation, *id);
             let answer = mine.admin.send(operation.method.clone(), &path, body.clone()).await;

@@ -25,8 +25,8 @@ pub fn routes() -> Group<App> {
         get("/api/api-keys", "List caller's API keys", developer, list)
             .describe("Newest last, with those that are revoked or expired"),
         post("/api/api-keys", "Create a new API key", developer, create).describe(
-            "The plaintext is shown once and only its hash stored; needs a session, not a key. Scopes are permission \
-             codes; without any the key can do all that its agent can",
+            "The plaintext is shown once and only its hash stored; needs a session of one's own, not a key and not an \
+             impersonation. Scopes are permission codes; without any the key can do all that its agent can",
         ),
         delete("/api/api-keys/{id}", "Revoke an API key", developer, revoke)
             .describe("It stops working with the next request, and stays in the list"),
@@ -103,6 +103,9 @@ async fn create(ctx: Ctx, Body(new): Body<CreateApiKeyRequest>) -> Answer<Create
     let member = ctx.member()?;
     if let Means::ApiKey { .. } = member.means {
         return Err(Problem::forbidden("A key cannot make keys: sign in."));
+    }
+    if member.impersonator.is_some() {
+        return Err(Problem::forbidden("A key would outlive the impersonation."));
     }
     let (id, now) = (ctx.new_id(1), ctx.app.store().clock().now());
     let key_type = match new.key_type {

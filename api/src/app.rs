@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use commands::Store;
+use commands::billing::Billing;
 use commands::idempotency::{self, Scope};
+use commands::outbound::Guard;
 use commands::ports::GraphApi;
 use domain::event::PLATFORM_TENANT;
 use projections::{Projection, Waiter};
@@ -15,6 +17,8 @@ use crate::http::{
     Answer, Begin, Caller, CallerScope, Credentials, Host, HttpSettings, IdempotencyKey, Problem, Realm,
     StoredAnswer,
 };
+use crate::invoice_pdf::Party;
+use crate::payment_webhooks::PaymentWebhookSettings;
 use crate::token::Tokens;
 
 const ANSWER_PURPOSE: &str = "idempotent answers";
@@ -34,6 +38,11 @@ pub struct Settings {
     /// Without a slash at the end; for links in answers.
     pub public_url: String,
     pub meta: MetaSettings,
+    pub payment_webhooks: PaymentWebhookSettings,
+    /// Who invoices are from.
+    pub seller: Party,
+    /// Judges addresses that clients write down.
+    pub guard: Guard,
 }
 
 /// Cheap to clone.
@@ -47,6 +56,7 @@ struct Shared {
     settings: Settings,
     tokens: Tokens,
     graph: Arc<dyn GraphApi>,
+    billing: Billing,
     stopping: CancellationToken,
 }
 
@@ -57,11 +67,12 @@ impl App {
         projections: Vec<Arc<Projection>>,
         settings: Settings,
         graph: Arc<dyn GraphApi>,
+        billing: Billing,
         stopping: CancellationToken,
     ) -> Self {
         let waiter = Waiter::new(store.clone(), &projections);
         let tokens = Tokens::new(&store.vault().derive("session tokens"), store.clock().clone());
-        Self(Arc::new(Shared { store, waiter, projections, settings, tokens, graph, stopping }))
+        Self(Arc::new(Shared { store, waiter, projections, settings, tokens, graph, billing, stopping }))
     }
 
     #[must_use]
@@ -85,6 +96,22 @@ impl App {
     }
 
     #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.0.settings.guard
+    }
+
+    #[must_use]
+    pub fn payment_webhooks(&self) -> &PaymentWebhookSettings {
+        &self.0.settings.payment_webhooks
+    }
+
+    /// Who invoices are from.
+    #[must_use]
+    pub fn seller(&self) -> &Party {
+        &self.0.settings.seller
+    }
+
+    #[must_use]
     pub fn public_url(&self) -> &str {
         &self.0.settings.public_url
     }
@@ -97,6 +124,11 @@ impl App {
     #[must_use]
     pub fn graph(&self) -> &dyn GraphApi {
         self.0.graph.as_ref()
+    }
+
+    #[must_use]
+    pub fn billing(&self) -> &Billing {
+        &self.0.billing
     }
 
     /// Cancelled when the program shuts down: streams end then.

@@ -99,11 +99,15 @@ impl Ctx {
     /// Tells the client the position, and waits until reads see it, unless the client does not want to.
     pub async fn settle(&self, log_id: i16, position: i64) {
         if position == 0 {
-            return;
+            // It is already so, perhaps since an attempt of this request that was cut off a moment ago.
+            return self.set_behind();
         }
         self.set_event_position(position);
-        if !self.respond_async && !self.app.waiter().wait(log_id, position).await {
+        if self.respond_async {
+            self.set_behind();
+        } else if !self.app.waiter().wait(log_id, position).await {
             tracing::warn!(log_id, position, "answering before the read models have caught up");
+            self.set_behind();
         }
     }
 }

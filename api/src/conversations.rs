@@ -1,6 +1,7 @@
 //! Conversations: the inbox that agents work in.
 
 mod bulk;
+mod expire;
 
 use chrono::{DateTime, Utc};
 use commands::store::Decision;
@@ -15,8 +16,8 @@ use uuid::Uuid;
 
 use crate::contacts::{MAX_SEARCH_CHARS, search_text};
 use crate::http::{
-    Access, Answer, Body, Group, Json, PageNumbers, Paging, Path, Problem, Query, Versioned, get, group,
-    patch, post,
+    Access, Answer, Body, Group, Json, PageNumbers, Paging, Path, Permission, Problem, Query, Versioned, get,
+    group, patch, post,
 };
 use crate::query::COUNT_LIMIT;
 use crate::resource::ChannelName;
@@ -36,6 +37,13 @@ pub fn routes() -> Group<App> {
             .describe("replaces the whole set"),
         post("/api/conversations/{id}/takeover", "Takeover a conversation", Access::Any, take_over)
             .describe("caller becomes assignee and AI replies stop; an API key acts as its agent"),
+        post(
+            "/api/conversations/expire",
+            "Expire stale conversations",
+            Access::Supervisor(Permission::SettingsManage),
+            expire::run,
+        )
+        .describe("applies the chat expiration rules now; at most 500 conversations of each channel"),
         post("/api/conversations/bulk", "Bulk conversation actions", Access::Any, bulk::run).describe(
             "at most 100 ids; each id succeeds or fails on its own. assign needs agent_id, set_status needs status, \
              add_tags and remove_tags need tags, transfer needs division_id, agent_id or both",

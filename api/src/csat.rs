@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use commands::csat_survey;
-use commands::message::Outbound;
+use commands::csat_survey::{self, Ask};
 use commands::store::Origin;
 use domain::agent::Agent;
-use domain::channel::Channel;
-use domain::conversation::{Author, Conversation};
 use domain::csat_survey::{CsatStatus, CsatSurvey as State, LIFETIME};
 use domain::event::{Actor, ActorKind, Metadata};
 use garde::Validate;
@@ -121,30 +118,10 @@ async fn get_one(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<Json<CsatSurvey>> {
 }
 
 async fn create(ctx: Ctx, Path(conversation_id): Path<Uuid>) -> Answer<Created<CsatSurvey>> {
-    let store = ctx.app.store();
-    let now = store.clock().now();
-    let conversation: Conversation = store.load(ctx.tenant_id(), conversation_id).await?;
-    let holder = store.claim_owner(ctx.tenant_id(), csat_survey::OPEN, &conversation_id.to_string()).await?;
-    if let Some(old) = holder {
-        let origin = ctx.origin().part("expire");
-        ctx.execute_as::<State>(&origin, old, |state| Ok(csat_survey::expire(state, old, now))).await?;
-    }
-    let id = ctx.new_id(1);
-    ctx.execute::<State>(id, |state| csat_survey::request(state, id, conversation_id, &conversation)).await?;
-    if conversation.channel == Channel::Whatsapp && conversation.window_open(now) {
-        let question = Outbound {
-            message_id: ctx.new_id(2),
-            content: csat_survey::question(id),
-            author: Author::Survey,
-            refers_to: None,
-        };
-        let origin = ctx.origin().part("ask");
-        ctx.execute_as::<Conversation>(&origin, conversation_id, |state| {
-            commands::message::queue(state, now, &question)
-        })
-        .await?;
-    }
-    Ok(Created(with_names(&ctx, survey(&ctx, id).await?).await?))
+    let ask = Ask { survey_id: ctx.new_id(1), message_id: ctx.new_id(2), conversation_id };
+    let asked = csat_survey::ask(ctx.app.store(), &ctx.origin(), &ask).await?;
+    ctx.settle(asked.log_id, asked.position).await;
+    Ok(Created(with_names(&ctx, survey(&ctx, ask.survey_id).await?).await?))
 }
 
 async fn submit(ctx: Ctx, Path(id): Path<Uuid>, Body(answer): Body<SubmitCsat>) -> Answer<Json<CsatSurvey>> {

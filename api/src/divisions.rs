@@ -135,7 +135,11 @@ struct DivisionAgentsResult {
 
 async fn list(ctx: Ctx) -> Answer<List<DivisionWithCount>> {
     let divisions = ctx.documents::<State>().await?;
-    let counted = |d: Document<State>| DivisionWithCount { agent_count: count(&d.state), division: shown(d) };
+    let agents = ctx.documents::<Agent>().await?;
+    let counted = |division: Document<State>| DivisionWithCount {
+        agent_count: count(&division.state, &agents),
+        division: shown(division),
+    };
     Ok(List(divisions.into_iter().map(counted).collect()))
 }
 
@@ -188,14 +192,12 @@ async fn add_agents(
     Path(id): Path<Uuid>,
     Body(new): Body<AgentIds>,
 ) -> Answer<Json<DivisionAgentsResult>> {
+    ctx.document::<State>(id).await?;
     for (index, agent_id) in new.agent_ids.iter().enumerate() {
         ctx.require::<Agent>(&format!("agent_ids[{index}]"), *agent_id).await?;
     }
     let done = ctx.execute::<State>(id, |state| division::add_agents(state, &new.agent_ids)).await?;
-    Ok(Json(DivisionAgentsResult {
-        message: "The agents are in the division.".to_owned(),
-        agent_count: count(&done.state),
-    }))
+    result(&ctx, "The agents are in the division.", &done.state).await
 }
 
 async fn remove_agents(
@@ -203,23 +205,37 @@ async fn remove_agents(
     Path(id): Path<Uuid>,
     Body(gone): Body<AgentIds>,
 ) -> Answer<Json<DivisionAgentsResult>> {
+    let division = ctx.document::<State>(id).await?.state;
+    for (index, agent_id) in gone.agent_ids.iter().enumerate() {
+        // Whoever was deleted may still be taken off the list.
+        if !division.agents.contains(agent_id) {
+            ctx.require::<Agent>(&format!("agent_ids[{index}]"), *agent_id).await?;
+        }
+    }
     let done = ctx.execute::<State>(id, |state| division::remove_agents(state, &gone.agent_ids)).await?;
-    let message = "The agents are no longer in the division.".to_owned();
-    Ok(Json(DivisionAgentsResult { message, agent_count: count(&done.state) }))
+    result(&ctx, "The agents are no longer in the division.", &done.state).await
 }
 
-/// Those that still exist: a deleted agent stays in the list of ids and is not shown.
+async fn result(ctx: &Ctx, message: &str, division: &State) -> Answer<Json<DivisionAgentsResult>> {
+    let agent_count = count(division, &ctx.documents::<Agent>().await?);
+    Ok(Json(DivisionAgentsResult { message: message.to_owned(), agent_count }))
+}
+
 async fn members(ctx: &Ctx, division: &State) -> Answer<Vec<AgentPublic>> {
     let agents = ctx.documents::<Agent>().await?;
-    Ok(agents
-        .into_iter()
-        .filter(|agent| division.agents.contains(&agent.id))
-        .map(|agent| AgentPublic::of(agent.id, agent.state))
-        .collect())
+    Ok(members_of(division, &agents).cloned().map(AgentPublic::from).collect())
 }
 
-fn count(division: &State) -> i64 {
-    i64::try_from(division.agents.len()).unwrap_or(i64::MAX)
+fn count(division: &State, agents: &[Document<Agent>]) -> i64 {
+    i64::try_from(members_of(division, agents).count()).unwrap_or(i64::MAX)
+}
+
+/// Those that still exist: a deleted agent stays in the list of ids, and is neither shown nor counted.
+fn members_of<'a>(
+    division: &'a State,
+    agents: &'a [Document<Agent>],
+) -> impl Iterator<Item = &'a Document<Agent>> {
+    agents.iter().filter(|agent| division.agents.contains(&agent.id))
 }
 
 fn shown(document: Document<State>) -> Division {

@@ -9,6 +9,7 @@ use commands::Refusal;
 use commands::channel_address;
 use commands::integration_account::{self as account, Change, DEFAULT, Definition, Given};
 use commands::store::Decision;
+use domain::billing::LimitName;
 use domain::channel::Channel;
 use domain::division::Division;
 use domain::event::PLATFORM_TENANT;
@@ -16,6 +17,7 @@ use domain::integration_account::{Config, IntegrationAccount, IntegrationAccount
 use domain::personal::Secret;
 use garde::Validate;
 use projections::documents::Document;
+use projections::usage;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -41,7 +43,8 @@ pub fn routes() -> Group<App> {
         post("/api/integration-accounts", "Create an integration account", Access::Admin, create).describe(
             "account_key unique per channel across tenants; WhatsApp derives wa-<phone_number_id> and registers + \
              subscribes the number. The account is created even if Meta refuses that; `warnings` then says why, and an \
-             update of its credentials tries again. The first account of a channel becomes its default.",
+             update of its credentials tries again. The first account of a channel becomes its default. 409 limit_reached \
+             (max_channels).",
         ),
         get("/api/integration-accounts/{id}", "Get an integration account by ID", leads, get_one),
         delete("/api/integration-accounts/{id}", "Delete an integration account", Access::Admin, remove).describe(
@@ -151,6 +154,7 @@ async fn create(
     let is_active = new.is_active.unwrap_or(true);
     let definition =
         Definition { channel, account_key, display_name, is_active, division_id: new.division_id, config };
+    let _admission = usage::admit(ctx.app.store(), ctx.tenant_id(), LimitName::MaxChannels).await?;
     reserve(&ctx, channel, &definition.account_key, id).await?;
     let make_default = new.is_default.unwrap_or(false);
     let connected = execute(&ctx, id, channel, |state, holder| {

@@ -6,6 +6,8 @@ mod api_keys;
 pub mod app;
 mod auth;
 mod automation;
+mod billing;
+mod chat_expiration_rules;
 pub mod command;
 mod contacts;
 mod conversations;
@@ -14,9 +16,13 @@ mod divisions;
 pub mod events;
 pub mod http;
 mod integration_accounts;
+pub mod invoice_pdf;
 mod live_stream;
 mod messages;
+mod meta;
 pub mod operations;
+pub mod payment_webhooks;
+mod outgoing_webhooks;
 mod projections;
 pub mod query;
 pub mod resource;
@@ -26,6 +32,7 @@ mod sla_policies;
 mod super_admin;
 pub mod token;
 mod transfers;
+mod wa_templates;
 mod webhook;
 mod working_hours;
 
@@ -62,10 +69,16 @@ pub fn groups() -> Vec<Group<App>> {
         csat::routes(),
         transfers::routes(),
         working_hours::routes(),
+        chat_expiration_rules::routes(),
         sla::routes(),
         automation::routes(),
+        billing::routes(),
+        billing::admin_routes(),
         integration_accounts::routes(),
+        wa_templates::routes(),
+        outgoing_webhooks::routes(),
         webhook::routes(),
+        payment_webhooks::routes(),
         super_admin::routes(),
         contacts::routes(),
         conversations::routes(),

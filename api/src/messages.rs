@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use commands::message::{self, Outbound};
 use commands::store::Decided;
-use commands::{Refusal, contact};
+use commands::{Refusal, chat_expiration_rule, contact, wa_template};
 use domain::billing::LimitName;
 use domain::channel::Channel;
 use domain::conversation::Conversation as State;
@@ -12,11 +12,11 @@ use domain::message::MessageStatus;
 use domain::message_content::MessageContent;
 use domain::object_id::{is_object_id, object_id};
 use garde::Validate;
-use projections::counters::{self, MESSAGES, month_of};
 use projections::documents;
 use projections::inbox::conversations::ConversationRow;
 use projections::inbox::messages::{Direction, MessageRow};
 use projections::inbox::query::{self, MessageSearch};
+use projections::usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -33,8 +33,6 @@ use crate::{App, Ctx};
 const DEFAULT_LIMIT: i64 = 50;
 /// Messages in one answer at most.
 const MAX_LIMIT: i64 = 100;
-/// The kind of the documents that a template message names.
-const TEMPLATES: &str = "wa_template";
 
 pub fn routes() -> Group<App> {
     group("Messages", [
@@ -42,8 +40,9 @@ pub fn routes() -> Group<App> {
             .describe("newest first; next_cursor goes into before"),
         post("/api/conversations/{id}/messages", "Send an outbound message", Access::Any, send).describe(
             "The message is stored as pending and sent by the worker; its status tells what became of it. 409 \
-             window_closed: the customer has been silent for too long for anything but an approved template. \
-             409 channel_inactive, contact_erased, limit_reached. Sending does not reopen a resolved conversation.",
+             window_closed: the customer has been silent for too long for anything but an approved template, by the \
+             channel's 24 h or the tenant's chat expiration rule. \
+             409 template_not_approved, channel_inactive, contact_erased, limit_reached. Sending does not reopen a resolved conversation.",
         ),
         get("/api/messages/search", "Search messages across conversations", Access::Any, search)
             .describe("full-text: words, \"phrases\", or, -not; newest first"),
@@ -200,16 +199,18 @@ async fn send(
     let conversation = conversations::find(&ctx, conversation_id).await?.row;
     check_partners(&ctx, &conversation).await?;
     let refers_to = references(&ctx, &conversation, &content).await?;
-    check_limit(&ctx).await?;
+    let now = ctx.app.store().clock().now();
+    let _admission = usage::admit(ctx.app.store(), ctx.tenant_id(), LimitName::MaxMessagesMonth).await?;
     let outbound = Outbound {
         message_id: ctx.new_id(1),
         content,
         author: domain::conversation::Author::Human,
         refers_to,
     };
-    let now = ctx.app.store().clock().now();
+    let rule =
+        chat_expiration_rule::of_channel(ctx.app.store(), ctx.tenant_id(), conversation.channel).await?;
     let decided =
-        ctx.execute::<State>(conversation_id, |state| message::queue(state, now, &outbound)).await?;
+        ctx.execute::<State>(conversation_id, |state| message::queue(state, &rule, now, &outbound)).await?;
     let row = query::message(&mut *ctx.reader().await?, ctx.tenant_id(), outbound.message_id).await?;
     Ok(Created(match row {
         Some(row) => shown(&ctx, row),
@@ -220,11 +221,13 @@ async fn send(
 /// # Errors
 /// 409 when the account cannot send or the contact cannot be written to.
 async fn check_partners(ctx: &Ctx, conversation: &ConversationRow) -> Answer<()> {
-    let account = ctx.find_document::<IntegrationAccount>(conversation.account_id).await?;
+    let mut db = ctx.reader().await?;
+    let account =
+        documents::get::<IntegrationAccount>(&mut db, ctx.tenant_id(), conversation.account_id).await?;
     if !account.is_some_and(|account| account.state.is_active) {
         return Err(Problem::conflict("channel_inactive", "The account of this conversation is not active."));
     }
-    let contact = query::contact(&mut *ctx.reader().await?, ctx.tenant_id(), conversation.contact_id).await?;
+    let contact = query::contact(&mut db, ctx.tenant_id(), conversation.contact_id).await?;
     if contact.is_none_or(|contact| contact.erased_at.is_some()) {
         return Err(contact::erased().into());
     }
@@ -234,24 +237,25 @@ async fn check_partners(ctx: &Ctx, conversation: &ConversationRow) -> Answer<()>
 /// What the content names must exist. Answers the channel's id of the message that a reaction is put on.
 ///
 /// # Errors
-/// 422 naming the field.
+/// 422 naming the field, 409 for a template that Meta has not approved.
 async fn references(
     ctx: &Ctx,
     conversation: &ConversationRow,
     content: &MessageContent,
 ) -> Answer<Option<String>> {
-    let mut db = ctx.reader().await?;
     match content {
-        MessageContent::Template { template_id, .. } => {
+        MessageContent::Template { template_id, variables } => {
             if conversation.channel != Channel::Whatsapp {
                 return Err(Problem::invalid("type", "must not be template: only WhatsApp has them"));
             }
-            if !documents::exists(&mut db, ctx.tenant_id(), TEMPLATES, *template_id).await? {
-                return Err(Problem::invalid("content.template_id", "names no template of yours"));
-            }
+            let (whose, fallback) =
+                ((ctx.tenant_id(), conversation.account_id), ctx.app.meta().waba_id.as_deref());
+            let store = ctx.app.store();
+            wa_template::check_for_account(store, whose, fallback, *template_id, variables).await?;
             Ok(None)
         }
         MessageContent::Reaction { message_id, .. } => {
+            let mut db = ctx.reader().await?;
             let row = query::message_by_object_id(&mut db, ctx.tenant_id(), message_id).await?;
             let external_id =
                 row.filter(|row| row.conversation_id == conversation.id).and_then(|row| row.external_id);
@@ -265,16 +269,6 @@ async fn references(
         }
         _ => Ok(None),
     }
-}
-
-/// # Errors
-/// 409 when this month's messages are used up.
-async fn check_limit(ctx: &Ctx) -> Answer<()> {
-    let limits = ctx.limits().await?;
-    let month = month_of(ctx.app.store().clock().now());
-    let sent = counters::read(&mut *ctx.reader().await?, ctx.tenant_id(), MESSAGES, &month).await?;
-    limits.check(LimitName::MaxMessagesMonth, u64::try_from(sent).unwrap_or(0), 1).map_err(Refusal::from)?;
-    Ok(())
 }
 
 fn shown(ctx: &Ctx, row: MessageRow) -> Message {

@@ -2,9 +2,8 @@
 
 use domain::aggregate::Aggregate;
 use domain::billing::Limits;
-use domain::event::PLATFORM_TENANT;
-use domain::organization::Organization;
 use projections::documents::{self, Document};
+use projections::usage;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
@@ -33,9 +32,14 @@ impl Ctx {
         self.find_document(id).await?.ok_or_else(|| Problem::not_found(A::STREAM.replace('_', " ")))
     }
 
+    /// From the log itself where the read model may not have what this request wrote.
+    ///
     /// # Errors
     /// Database errors.
     pub async fn find_document<A: Aggregate>(&self, id: Uuid) -> Answer<Option<Document<A>>> {
+        if self.is_behind() {
+            return Ok(documents::of_log(self.app.store(), self.tenant_id(), id).await?);
+        }
         Ok(documents::get(&mut *self.reader().await?, self.tenant_id(), id).await?)
     }
 
@@ -73,8 +77,6 @@ impl Ctx {
     /// Database errors.
     pub async fn limits(&self) -> Answer<Limits> {
         let mut db = self.app.store().pool().acquire().await?;
-        let organization = documents::get::<Organization>(&mut db, PLATFORM_TENANT, self.tenant_id()).await?;
-        let own = organization.and_then(|o| o.state.limits).map(serde_json::from_value).transpose();
-        Ok(Limits::effective(own.map_err(Problem::internal)?.as_ref(), None))
+        Ok(usage::limits(&mut db, self.tenant_id()).await?)
     }
 }

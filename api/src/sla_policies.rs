@@ -1,7 +1,7 @@
 //! SLA policies.
 
 use chrono::{DateTime, Utc};
-use commands::sla_policy::{self, Change};
+use commands::sla_policy::{self, Change, CurrentDefault, in_place_of};
 use domain::sla_policy::SlaPolicy as State;
 use garde::Validate;
 use projections::documents::Document;
@@ -102,9 +102,9 @@ async fn create(ctx: Ctx, Body(new): Body<CreateSlaPolicy>) -> Answer<Created<Sl
         is_default: new.is_default,
     };
     let id = ctx.new_id(1);
-    sla_policy::create(&State::default(), id, &change)?;
-    make_room(&ctx, id, change.is_default).await?;
-    ctx.execute::<State>(id, |state| sla_policy::create(state, id, &change)).await?;
+    let old = default_besides(&ctx, id).await?;
+    let create = |state: &State| Ok(in_place_of(old.as_ref(), sla_policy::create(state, id, &change)?));
+    ctx.execute::<State>(id, create).await?;
     Ok(Created(shown(ctx.document(id).await?)))
 }
 
@@ -113,7 +113,7 @@ async fn update(
     Path(id): Path<Uuid>,
     Body(change): Body<UpdateSlaPolicy>,
 ) -> Answer<Versioned<SlaPolicy>> {
-    let before = ctx.document::<State>(id).await?;
+    ctx.document::<State>(id).await?;
     require_division(&ctx, "division_id", change.division_id).await?;
     let change = Change {
         name: change.name,
@@ -127,9 +127,9 @@ async fn update(
         is_active: change.is_active,
         is_default: change.is_default,
     };
-    sla_policy::update(&before.state, id, &change)?;
-    make_room(&ctx, id, change.is_default).await?;
-    let done = ctx.execute::<State>(id, |state| sla_policy::update(state, id, &change)).await?;
+    let old = default_besides(&ctx, id).await?;
+    let update = |state: &State| Ok(in_place_of(old.as_ref(), sla_policy::update(state, id, &change)?));
+    let done = ctx.execute::<State>(id, update).await?;
     Ok(Versioned { version: done.version, value: shown(ctx.document(id).await?) })
 }
 
@@ -138,19 +138,11 @@ async fn remove(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<Json<Deleted>> {
     Ok(Json(Deleted::new("SLA policy", id)))
 }
 
-/// There is one default at most: the old one steps down before a new one takes its claim, once it is clear
-/// that the new one is not refused.
-async fn make_room(ctx: &Ctx, id: Uuid, is_default: Option<bool>) -> Answer<()> {
-    if is_default != Some(true) {
-        return Ok(());
-    }
-    let defaults =
-        ctx.documents::<State>().await?.into_iter().filter(|d| d.state.terms.is_default && d.id != id);
-    for old in defaults {
-        let origin = ctx.origin().part(&format!("step down {}", old.id));
-        ctx.execute_as::<State>(&origin, old.id, |state| Ok(sla_policy::step_down(state, old.id))).await?;
-    }
-    Ok(())
+/// There is one default at most: it steps down in the same moment in which another policy takes its place.
+async fn default_besides(ctx: &Ctx, id: Uuid) -> Answer<Option<CurrentDefault>> {
+    let mut policies = ctx.documents::<State>().await?.into_iter();
+    let old = policies.find(|policy| policy.state.terms.is_default && policy.id != id);
+    Ok(old.map(|old| CurrentDefault { id: old.id, version: old.version, terms: old.state.terms }))
 }
 
 fn shown(document: Document<State>) -> SlaPolicy {

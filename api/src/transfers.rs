@@ -99,6 +99,8 @@ async fn receiver(ctx: &Ctx, new: &TransferConversationRequest) -> Answer<Option
     };
     match (new.to_agent_id, division) {
         (Some(agent_id), _) => Ok(Some(agent_id)),
+        // A division that is switched off hands nothing out.
+        (None, Some(division)) if !division.is_active => Ok(None),
         (None, Some(division)) => {
             let members: Vec<Uuid> = division.agents.iter().copied().collect();
             let candidates =

@@ -5,7 +5,7 @@ use commands::{division, tenant_settings};
 use domain::division::Division;
 use domain::event::PLATFORM_TENANT;
 use domain::organization::{Organization, OrganizationStatus};
-use domain::tenant_settings::TenantSettings;
+use domain::tenant_settings::{TenantSettings, stream_id};
 use domain::working_hours::{self as rules, DaySchedule as Window};
 use garde::Validate;
 use projections::documents;
@@ -104,9 +104,8 @@ async fn list(ctx: Ctx) -> Answer<List<WorkingHours>> {
 
 async fn set(ctx: Ctx, Body(new): Body<UpsertWorkingHours>) -> Answer<List<WorkingHours>> {
     let schedule = windows(new);
-    let tenant_id = ctx.tenant_id();
-    ctx.execute::<TenantSettings>(tenant_id, |state| tenant_settings::set_working_hours(state, &schedule))
-        .await?;
+    let id = stream_id(ctx.tenant_id());
+    ctx.execute::<TenantSettings>(id, |state| tenant_settings::set_working_hours(state, &schedule)).await?;
     list(ctx).await
 }
 
@@ -136,9 +135,8 @@ async fn time_zone(ctx: Ctx) -> Answer<Json<TenantTimezone>> {
 }
 
 async fn set_time_zone(ctx: Ctx, Body(new): Body<TenantTimezone>) -> Answer<Json<TenantTimezone>> {
-    let tenant_id = ctx.tenant_id();
-    ctx.execute::<TenantSettings>(tenant_id, |state| tenant_settings::set_time_zone(state, &new.timezone))
-        .await?;
+    let id = stream_id(ctx.tenant_id());
+    ctx.execute::<TenantSettings>(id, |state| tenant_settings::set_time_zone(state, &new.timezone)).await?;
     time_zone(ctx).await
 }
 
@@ -146,7 +144,7 @@ async fn set_time_zone(ctx: Ctx, Body(new): Body<TenantTimezone>) -> Answer<Json
 async fn status(ctx: Ctx, Query(query): Query<StatusQuery>) -> Answer<Json<WorkingStatus>> {
     let tenant_id = tenant_of(&ctx, &query.org).await?;
     let mut db = ctx.app.store().pool().acquire().await?;
-    let settings = documents::get::<TenantSettings>(&mut db, tenant_id, tenant_id).await?;
+    let settings = documents::get::<TenantSettings>(&mut db, tenant_id, stream_id(tenant_id)).await?;
     let settings = settings.map(|document| document.state).unwrap_or_default();
     let division_hours = match query.division_id {
         Some(id) => {
@@ -180,7 +178,7 @@ async fn tenant_of(ctx: &Ctx, slug: &str) -> Answer<Uuid> {
 }
 
 async fn settings_of(ctx: &Ctx) -> Answer<TenantSettings> {
-    let document = ctx.find_document::<TenantSettings>(ctx.tenant_id()).await?;
+    let document = ctx.find_document::<TenantSettings>(stream_id(ctx.tenant_id())).await?;
     Ok(document.map(|document| document.state).unwrap_or_default())
 }
 

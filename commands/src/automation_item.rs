@@ -127,8 +127,8 @@ fn existing(state: &AutomationItem) -> Result<Step, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use domain::automation::TriggerType;
-    use domain::automation_item::ItemSource;
+    use domain::automation::{Conditions, TriggerType};
+    use domain::automation_item::{ActionOutcome, ActionRecord, ItemSource, RecordedRule};
     use domain::personal::Personal;
     use serde_json::json;
 
@@ -198,6 +198,75 @@ mod tests {
             let held = after(&started, conclude(&started, &[], &Verdict::Held));
             assert_eq!((held.status, held.reprocessed_from), (before.status, None));
         }
+    }
+
+    fn ran(actions: Vec<ActionRecord>) -> RuleRan {
+        RuleRan {
+            run_id: Uuid::from_u128(7),
+            rule_id: Uuid::from_u128(8),
+            rule: RecordedRule {
+                name: "Rule".to_owned(),
+                conditions: Conditions::default(),
+                actions: Vec::new(),
+            },
+            trigger: TriggerType::ConversationCreated,
+            source: ItemSource::Stream,
+            conversation_id: Uuid::from_u128(1),
+            contact_id: Uuid::from_u128(2),
+            evaluated_at: DateTime::UNIX_EPOCH,
+            repeated: false,
+            matched: true,
+            executed: false,
+            skip_reason: None,
+            checks: Vec::new(),
+            actions,
+            duration_ms: 0,
+        }
+    }
+
+    fn failed_action(permanent: bool) -> ActionRecord {
+        ActionRecord {
+            kind: "call_webhook".to_owned(),
+            outcome: ActionOutcome::Failed,
+            reason: Some("no".to_owned()),
+            permanent,
+            duration_ms: 0,
+            position: None,
+            rendered: Personal::new(Uuid::from_u128(2), json!({})),
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_is_left_alone_until_somebody_retries() {
+        let started = after(&queued(), start(&queued()));
+        let (runs, verdict) = (
+            [ran(vec![failed_action(true), failed_action(false)])],
+            Verdict::Failed { error: "broken".to_owned(), next_at: Some(DateTime::UNIX_EPOCH) },
+        );
+        let tried = after(&started, conclude(&started, &runs, &verdict));
+        let given_up = |state: &AutomationItem, index| state.given_up(runs[0].rule_id, index).is_some();
+        assert_eq!((given_up(&tried, 0), given_up(&tried, 1), given_up(&tried, 2)), (true, false, false));
+        let failed =
+            after(&tried, conclude(&tried, &[], &Verdict::Failed { error: String::new(), next_at: None }));
+        assert!(!given_up(&after(&failed, retry(&failed)), 0));
+    }
+
+    #[test]
+    fn who_takes_an_attempt_over_knows_where_the_interrupted_one_began() {
+        let mut state = queued();
+        let mut begin = |version| {
+            for event in start(&state).unwrap().events {
+                state.evolve(&event, Context { stream_id: Uuid::nil(), version, at: DateTime::UNIX_EPOCH });
+            }
+            state.begun
+        };
+        assert_eq!((begin(2), begin(3), begin(4)), (2, 2, 2));
+        let verdict = Verdict::Failed { error: "broken".to_owned(), next_at: Some(DateTime::UNIX_EPOCH) };
+        let mut state = after(&state, conclude(&state, &[], &verdict));
+        let again = Context { stream_id: Uuid::nil(), version: 6, at: DateTime::UNIX_EPOCH };
+        let begun = start(&state).unwrap().events;
+        begun.iter().for_each(|event| state.evolve(event, again));
+        assert_eq!(state.begun, 6);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Decisions about divisions.
 
+use std::collections::BTreeSet;
+
 use domain::aggregate::Aggregate;
 use domain::allocation::AllocationMethod;
 use domain::division::{Division, DivisionEvent};
@@ -83,7 +85,8 @@ pub fn delete(state: &Division, id: Uuid) -> Result<Decision<DivisionEvent>, Ref
 /// When there is no such division, or it would have more than [`MAX_AGENTS`].
 pub fn add_agents(state: &Division, agent_ids: &[Uuid]) -> Result<Decision<DivisionEvent>, Refusal> {
     exists(state)?;
-    let new: Vec<Uuid> = agent_ids.iter().filter(|id| !state.agents.contains(id)).copied().collect();
+    let named: BTreeSet<Uuid> = agent_ids.iter().copied().collect();
+    let new: Vec<Uuid> = named.difference(&state.agents).copied().collect();
     if state.agents.len() + new.len() > MAX_AGENTS {
         return Err(Refusal::conflict(
             "too_many_agents",
@@ -101,7 +104,8 @@ pub fn add_agents(state: &Division, agent_ids: &[Uuid]) -> Result<Decision<Divis
 /// When there is no such division.
 pub fn remove_agents(state: &Division, agent_ids: &[Uuid]) -> Result<Decision<DivisionEvent>, Refusal> {
     exists(state)?;
-    let gone: Vec<Uuid> = agent_ids.iter().filter(|id| state.agents.contains(id)).copied().collect();
+    let named: BTreeSet<Uuid> = agent_ids.iter().copied().collect();
+    let gone: Vec<Uuid> = named.intersection(&state.agents).copied().collect();
     Ok(if gone.is_empty() {
         Decision::nothing()
     } else {
@@ -189,7 +193,7 @@ mod tests {
         let (member, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
         assert!(add_agents(&sales(), &[member]).unwrap().events.is_empty());
         assert_eq!(
-            add_agents(&sales(), &[member, other]).unwrap().events,
+            add_agents(&sales(), &[member, other, other]).unwrap().events,
             [DivisionEvent::AgentsAdded { agent_ids: vec![other] }]
         );
         assert!(remove_agents(&sales(), &[other]).unwrap().events.is_empty());

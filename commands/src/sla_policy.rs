@@ -6,7 +6,7 @@ use domain::refusal::{FieldProblem, Refusal};
 use domain::sla_policy::{SlaPolicy, SlaPolicyEvent, Terms};
 use uuid::Uuid;
 
-use crate::store::Decision;
+use crate::store::{Decision, Expected, Part};
 
 /// The claim that only the default policy holds.
 const DEFAULT: &str = "default_sla_policy";
@@ -110,14 +110,27 @@ pub fn delete(state: &SlaPolicy) -> Result<Decision<SlaPolicyEvent>, Refusal> {
     Ok(Decision::one(SlaPolicyEvent::Deleted))
 }
 
-/// The policy stops being the default because another one becomes it.
+/// The default that there is, at a version of its stream.
+#[derive(Clone, Debug)]
+pub struct CurrentDefault {
+    pub id: Uuid,
+    pub version: i64,
+    pub terms: Terms,
+}
+
+/// Lets the present default step down together with a decision that makes another policy the default.
 #[must_use]
-pub fn step_down(state: &SlaPolicy, id: Uuid) -> Decision<SlaPolicyEvent> {
-    if !state.exists() || !state.terms.is_default {
-        return Decision::nothing();
-    }
-    let terms = Terms { is_default: false, ..state.terms.clone() };
-    with_default(id, true, false, Decision::one(SlaPolicyEvent::Updated(terms)))
+pub fn in_place_of(
+    old: Option<&CurrentDefault>,
+    decision: Decision<SlaPolicyEvent>,
+) -> Decision<SlaPolicyEvent> {
+    let Some(old) = old.filter(|_| !decision.claims.is_empty()) else { return decision };
+    let stepped_down = SlaPolicyEvent::Updated(Terms { is_default: false, ..old.terms.clone() });
+    decision.releasing(DEFAULT, DEFAULT, old.id).also(Part::of::<SlaPolicy>(
+        old.id,
+        Expected::Version(old.version),
+        &[stepped_down],
+    ))
 }
 
 fn with_default(
@@ -199,8 +212,12 @@ mod tests {
     fn the_default_is_claimed_given_up_and_never_deleted() {
         let promote = Change { is_default: Some(true), ..Change::default() };
         assert_eq!(update(&existing(false), id(), &promote).unwrap().claims.len(), 1);
-        assert_eq!(step_down(&existing(true), id()).releases.len(), 1);
-        assert!(step_down(&existing(false), id()).events.is_empty());
+        let old = CurrentDefault { id: Uuid::from_u128(2), version: 3, terms: existing(true).terms };
+        let promoted = in_place_of(Some(&old), update(&existing(false), id(), &promote).unwrap());
+        assert_eq!((promoted.releases[0].owner, promoted.also[0].0.stream_id), (old.id, old.id));
+        let rename = Change { name: Some("Silver".to_owned()), ..Change::default() };
+        let renamed = in_place_of(Some(&old), update(&existing(false), id(), &rename).unwrap());
+        assert!(renamed.releases.is_empty() && renamed.also.is_empty());
         assert_eq!(delete(&existing(true)).unwrap_err().code, "default_policy");
         assert_eq!(delete(&existing(false)).unwrap().events, [SlaPolicyEvent::Deleted]);
     }

@@ -83,6 +83,21 @@ impl Staff {
     }
 }
 
+/// How many agents a tenant has.
+///
+/// # Errors
+/// Database errors.
+pub async fn count(store: &Store, tenant_id: Uuid) -> Result<u64, CommandError> {
+    let seats: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM claims WHERE log_id = $1 AND tenant_id = $2 AND scope = $3")
+            .bind(store.log_of(tenant_id).await?)
+            .bind(tenant_id)
+            .bind(SEATS)
+            .fetch_one(store.pool())
+            .await?;
+    Ok(u64::try_from(seats).unwrap_or(0))
+}
+
 /// Runs a command about one agent that depends on the others.
 ///
 /// # Errors

@@ -1,11 +1,7 @@
 //! Labels that people put on contacts and conversations: a small set of short texts, told apart by case.
 
 use domain::refusal::{FieldProblem, Refusal};
-
-/// Tags on one thing.
-pub const MAX_TAGS: usize = 50;
-/// Characters of one tag.
-pub const MAX_TAG_CHARS: usize = 64;
+pub use domain::tag::{MAX_TAG_CHARS, MAX_TAGS};
 
 /// The tags as they are kept: trimmed, each once, in the order given.
 ///

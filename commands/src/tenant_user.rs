@@ -6,17 +6,31 @@ use domain::agent::{Agent, AgentEvent};
 use domain::aggregate::Aggregate;
 use domain::personal::Secret;
 use domain::refusal::Refusal;
+use domain::role::ADMIN;
 use uuid::Uuid;
 
+use crate::staff::Staff;
 use crate::store::Decision;
 
-/// Suspends also the last admin of a tenant: a stolen account must be stoppable at once, and the platform can undo it.
-///
 /// # Errors
-/// When there is no such user.
-pub fn suspend(state: &Agent) -> Result<Decision<AgentEvent>, Refusal> {
+/// When there is no such user, or nobody else administers the tenant. A stolen account of an only admin is stopped by a
+/// new password, which ends its sessions, or with the tenant as a whole.
+pub fn suspend(state: &Agent, id: Uuid, staff: &Staff) -> Result<Decision<AgentEvent>, Refusal> {
     must_exist(state)?;
-    Ok(if state.is_suspended { Decision::nothing() } else { Decision::one(AgentEvent::Suspended) })
+    if state.is_suspended {
+        return Ok(Decision::nothing());
+    }
+    let suspended = Decision::one(AgentEvent::Suspended);
+    if state.role != ADMIN {
+        return Ok(suspended);
+    }
+    if !staff.has_other_admin(id) {
+        return Err(Refusal::conflict(
+            "last_admin",
+            "This is the tenant's last active admin: reset the password, or suspend the tenant.",
+        ));
+    }
+    Ok(staff.guard(suspended))
 }
 
 /// # Errors
@@ -69,6 +83,11 @@ mod tests {
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
     const SESSION: Uuid = Uuid::from_u128(7);
+    const ID: Uuid = Uuid::from_u128(8);
+
+    fn staff() -> Staff {
+        Staff::of(2, &[])
+    }
 
     fn signed_in() -> Agent {
         let mut agent = Agent { full_name: "Ani".to_owned(), created_at: Some(NOW), ..Agent::default() };
@@ -84,15 +103,24 @@ mod tests {
 
     #[test]
     fn a_suspension_ends_every_session_and_happens_once() {
-        let suspended = after(signed_in(), &suspend(&signed_in()).unwrap());
+        let suspended = after(signed_in(), &suspend(&signed_in(), ID, &staff()).unwrap());
         assert!(suspended.is_suspended && !suspended.sessions.holds(SESSION, NOW));
-        assert!(suspend(&suspended).unwrap().events.is_empty());
+        assert!(suspend(&suspended, ID, &staff()).unwrap().events.is_empty());
         assert_eq!(impersonate(&suspended, SESSION, NOW).unwrap_err().code, "user_suspended");
     }
 
     #[test]
+    fn an_admin_is_suspended_while_another_one_is_there() {
+        let admin = Agent { role: ADMIN.to_owned(), ..signed_in() };
+        assert_eq!(suspend(&admin, ID, &Staff::of(2, &[ID])).unwrap_err().code, "last_admin");
+        let other = Uuid::from_u128(9);
+        let suspended = suspend(&admin, ID, &Staff::of(2, &[ID, other])).unwrap();
+        assert_eq!((suspended.events.len(), suspended.claims.len()), (1, 1), "guarded");
+    }
+
+    #[test]
     fn an_activated_user_may_sign_in_but_is_not_signed_in() {
-        let suspended = after(signed_in(), &suspend(&signed_in()).unwrap());
+        let suspended = after(signed_in(), &suspend(&signed_in(), ID, &staff()).unwrap());
         let active = after(suspended.clone(), &activate(&suspended).unwrap());
         assert!(!active.is_suspended && !active.sessions.holds(SESSION, NOW));
         assert!(activate(&active).unwrap().events.is_empty());
@@ -118,7 +146,7 @@ mod tests {
     fn a_user_that_does_not_exist_is_not_found() {
         let nobody = Agent::default();
         let refused = [
-            suspend(&nobody).unwrap_err(),
+            suspend(&nobody, ID, &staff()).unwrap_err(),
             activate(&nobody).unwrap_err(),
             reset_password(&nobody, Uuid::nil(), "hash").unwrap_err(),
             impersonate(&nobody, SESSION, NOW).unwrap_err(),

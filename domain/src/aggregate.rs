@@ -17,6 +17,13 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + Send + Syn
     /// Applies a fact. Never fails and never decides: what is in the log has happened.
     fn evolve(&mut self, event: &Self::Event, context: Context);
 
+    /// Whether the event changes what readers of the resource are shown. One that does not leaves its `ETag` as it was,
+    /// so that what goes on behind the scenes fails nobody's `If-Match`.
+    #[must_use]
+    fn is_seen(_event: &Self::Event) -> bool {
+        true
+    }
+
     /// False before the first event and after deletion.
     fn exists(&self) -> bool;
 }

@@ -49,7 +49,11 @@ pub enum AutomationItemEvent {
     Removed { step: Step },
 }
 
-impl EventBody for AutomationItemEvent {}
+impl EventBody for AutomationItemEvent {
+    fn schema_version(event_type: &str) -> i16 {
+        if event_type == "automation.rule_ran" { 2 } else { 1 }
+    }
+}
 
 /// What counting needs to know of an item when it changes, so that counts follow from the event alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -149,6 +153,9 @@ pub struct ActionRecord {
     /// Why it failed or was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// It failed for a reason that does not pass by itself; further attempts leave it alone until somebody retries.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub permanent: bool,
     pub duration_ms: i64,
     /// Where in the log its effect stands; none when it was already so, or took effect outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,6 +200,10 @@ pub struct AutomationItem {
     pub available_at: Option<DateTime<Utc>>,
     pub enqueued_at: Option<DateTime<Utc>>,
     pub removed: bool,
+    /// The version with which the attempt began that is under way, or the first of those that were interrupted one after
+    /// the other.
+    #[serde(skip)]
+    pub begun: i64,
 }
 
 /// The item of a trigger and the event that set it off: one, however often the event is delivered.
@@ -230,6 +241,12 @@ impl AutomationItem {
         self.done.get(&rule_id)?.get(&index).copied()
     }
 
+    /// The record of an action that this series of attempts has given up.
+    #[must_use]
+    pub fn given_up(&self, rule_id: Uuid, index: usize) -> Option<&ActionRecord> {
+        self.runs.get(&rule_id)?.actions.get(index).filter(|action| action.permanent)
+    }
+
     fn record(&mut self, run: &RuleRan) {
         for (index, action) in run.actions.iter().enumerate().filter(|(_, a)| a.outcome.took_effect()) {
             self.done.entry(run.rule_id).or_default().entry(index).or_insert(action.position);
@@ -256,6 +273,9 @@ impl Aggregate for AutomationItem {
                 };
             }
             AutomationItemEvent::Started { attempt, .. } => {
+                if self.status != ItemStatus::Processing {
+                    self.begun = context.version;
+                }
                 self.status = ItemStatus::Processing;
                 self.attempts = *attempt;
             }
@@ -267,7 +287,13 @@ impl Aggregate for AutomationItem {
             AutomationItemEvent::Processed { .. } => self.settle(ItemStatus::Done),
             AutomationItemEvent::Failed { .. } => self.settle(ItemStatus::Failed),
             AutomationItemEvent::Held { status, .. } => self.settle(*status),
-            AutomationItemEvent::Retried { .. } => self.queue_again(context.at),
+            AutomationItemEvent::Retried { .. } => {
+                self.runs
+                    .values_mut()
+                    .flat_map(|run| &mut run.actions)
+                    .for_each(|action| action.permanent = false);
+                self.queue_again(context.at);
+            }
             AutomationItemEvent::ReprocessRequested { round, .. } => {
                 self.reprocessed_from = Some(self.reprocessed_from.unwrap_or(self.status));
                 self.round = *round;

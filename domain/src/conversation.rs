@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
 use crate::channel::Channel;
+use crate::chat_expiration_rule::ChatExpirationRule;
 use crate::event::{Context, EventBody};
 use crate::message_content::MessageContent;
 use crate::personal::Personal;
@@ -29,6 +30,9 @@ pub enum ConversationEvent {
     Unassigned,
     #[serde(rename = "conversation.status_changed")]
     StatusChanged { status: ConversationStatus },
+    /// Why a change of status to resolved follows: the channel's rule for silent customers.
+    #[serde(rename = "conversation.expired")]
+    Expired { window_hours: i64, silent_since: DateTime<Utc> },
     #[serde(rename = "conversation.read")]
     Read {
         /// The channel's id of the newest customer message, for the read receipt.
@@ -206,23 +210,38 @@ pub struct Conversation {
     pub last_customer_external_id: Option<String>,
     pub last_message_at: Option<DateTime<Utc>>,
     pub sla: SlaState,
+    /// When it last stopped being resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened_at: Option<DateTime<Utc>>,
     pub created_at: Option<DateTime<Utc>>,
 }
 
 impl Conversation {
-    /// Whether free text may be sent. At exactly the window's length after the customer's message it is closed.
+    /// Whether free text may be sent, given the rule of the channel. At exactly the window's length after the customer's
+    /// message it is closed.
     #[must_use]
-    pub fn window_open(&self, at: DateTime<Utc>) -> bool {
-        let Some(hours) = self.channel.window_hours() else {
+    pub fn window_open(&self, rule: &ChatExpirationRule, at: DateTime<Utc>) -> bool {
+        let Some(hours) = rule.text_hours(self.channel) else {
             return true;
         };
         self.last_customer_message_at.is_some_and(|last| at < last + TimeDelta::hours(hours))
+    }
+
+    /// Since when the customer owes an answer: the last message, or, where someone of us opened the conversation again
+    /// after that, the opening. `None` while resolved.
+    #[must_use]
+    pub fn silent_since(&self) -> Option<DateTime<Utc>> {
+        if self.status == ConversationStatus::Resolved {
+            return None;
+        }
+        self.last_customer_message_at.max(self.reopened_at).or(self.created_at)
     }
 }
 
 impl Aggregate for Conversation {
     const STREAM: &'static str = "conversation";
     type Event = ConversationEvent;
+    const SHAPE: u32 = 2;
 
     fn evolve(&mut self, event: &ConversationEvent, context: Context) {
         if let Some(fact) = event.sla_fact() {
@@ -233,6 +252,7 @@ impl Aggregate for Conversation {
             | ConversationEvent::SlaPolicyApplied { .. }
             | ConversationEvent::SlaWarned(_)
             | ConversationEvent::SlaBreached(_)
+            | ConversationEvent::Expired { .. }
             | ConversationEvent::NoteAdded { .. } => {}
             ConversationEvent::AiStarted { .. } => self.ai_stopped = false,
             ConversationEvent::AiStopped => self.ai_stopped = true,
@@ -246,7 +266,12 @@ impl Aggregate for Conversation {
             }
             ConversationEvent::Assigned { agent_id } => self.assigned_agent_id = Some(*agent_id),
             ConversationEvent::Unassigned => self.assigned_agent_id = None,
-            ConversationEvent::StatusChanged { status } => self.status = *status,
+            ConversationEvent::StatusChanged { status } => {
+                if self.status == ConversationStatus::Resolved && *status != ConversationStatus::Resolved {
+                    self.reopened_at = Some(context.at);
+                }
+                self.status = *status;
+            }
             ConversationEvent::Read { .. } => self.unread_count = 0,
             ConversationEvent::Tagged { tags } => self.tags.clone_from(tags),
             ConversationEvent::MovedToDivision { division_id } => self.division_id = *division_id,
@@ -268,6 +293,18 @@ impl Aggregate for Conversation {
             }
             ConversationEvent::MessageQueued(_) => self.last_message_at = Some(context.at),
         }
+    }
+
+    /// Service level and notes are resources of their own.
+    fn is_seen(event: &ConversationEvent) -> bool {
+        !matches!(
+            event,
+            ConversationEvent::SlaStarted { .. }
+                | ConversationEvent::SlaPolicyApplied { .. }
+                | ConversationEvent::SlaWarned(_)
+                | ConversationEvent::SlaBreached(_)
+                | ConversationEvent::NoteAdded { .. }
+        )
     }
 
     fn exists(&self) -> bool {

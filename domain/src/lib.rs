@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a database or the network; time and ids come as arguments. One file per aggregate
 //! holds its events, its state and `evolve`.
 
+pub mod addon;
 pub mod agent;
 pub mod aggregate;
 pub mod allocation;
@@ -15,26 +16,37 @@ pub mod billing;
 pub mod canonical;
 pub mod channel;
 pub mod channel_address;
+pub mod chat_expiration_rule;
 pub mod contact;
 pub mod conversation;
+pub mod coupon;
 pub mod csat_survey;
 pub mod division;
 pub mod event;
 pub mod integration_account;
+pub mod invoice;
+pub mod invoice_numbers;
 pub mod message;
 pub mod message_content;
 pub mod money;
 pub mod object_id;
 pub mod organization;
+pub mod outgoing_webhook;
+pub mod payment_method;
 pub mod personal;
+pub mod plan;
 pub mod refusal;
 pub mod registry;
 pub mod role;
 pub mod session;
 pub mod sla;
 pub mod sla_policy;
+pub mod subscription;
 pub mod super_admin;
+pub mod tag;
 pub mod tenant_settings;
 pub mod upcast;
+pub mod webhook_delivery;
+pub mod wa_template;
 pub mod whatsapp;
 pub mod working_hours;

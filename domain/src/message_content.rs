@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::refusal::FieldProblem;
 
+pub use fields::is_web_url;
 pub use limits::*;
 pub use nul::{contains_nul, without_nul};
 pub use outbound::OUTBOUND_TYPES;

@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use rust_decimal::{Decimal, RoundingStrategy};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::FieldProblem;
@@ -119,6 +120,18 @@ impl Money {
         self.amount
     }
 
+    /// In minor units, such as cents; nothing beyond 64 bits, which no sum of real money is.
+    #[must_use]
+    pub fn minor_units(self) -> Option<i64> {
+        // The scale is always the currency's.
+        i64::try_from(self.amount.mantissa()).ok()
+    }
+
+    #[must_use]
+    pub fn from_minor_units(units: i64, currency: Currency) -> Self {
+        Self::rounded(Decimal::new(units, currency.decimals()), currency)
+    }
+
     #[must_use]
     pub const fn currency(self) -> Currency {
         self.currency
@@ -224,6 +237,30 @@ impl fmt::Display for Money {
     }
 }
 
+/// With an example, since not every decimal is an amount of every currency.
+impl JsonSchema for Money {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Money".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "amount": Decimal::json_schema(generator),
+                "currency": Currency::json_schema(generator),
+            },
+            "required": ["amount", "currency"],
+            "additionalProperties": false,
+            "examples": [{ "amount": "299000", "currency": "IDR" }],
+        })
+    }
+}
+
 impl From<Money> for StoredMoney {
     fn from(money: Money) -> Self {
         Self { amount: money.amount, currency: money.currency }
@@ -286,7 +323,9 @@ fn parse_decimal(text: &str, max_decimals: u32) -> Result<Decimal, AmountError> 
     }
     // More digits than a Decimal holds are, after the checks above, digits before the point.
     let value = Decimal::from_str_exact(&format!("0{whole}.{fraction}0"));
-    value.ok().filter(|value| *value <= MAX_AMOUNT).ok_or(AmountError::TooLarge { max: MAX_AMOUNT })
+    let value = value.ok().filter(|value| *value <= MAX_AMOUNT);
+    // One way of writing each rate: payloads are hashed as text.
+    value.map(|value| value.normalize()).ok_or(AmountError::TooLarge { max: MAX_AMOUNT })
 }
 
 fn is_digits(text: &str) -> bool {

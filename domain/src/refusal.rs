@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+const CONTENDED: &str = "contended";
+
 /// One wrong field of a request: a JSON path such as `content.text` or `actions[2].agent_id`, and what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldProblem {
@@ -53,6 +55,17 @@ impl Refusal {
 
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(Reason::Conflict, code, detail)
+    }
+
+    /// Others were faster, again and again. The one refusal that passes by itself.
+    #[must_use]
+    pub fn contended() -> Self {
+        Self::conflict(CONTENDED, "Too many others are changing this at the moment; try again.")
+    }
+
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        self.code == CONTENDED
     }
 
     #[must_use]

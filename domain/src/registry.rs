@@ -104,23 +104,34 @@ fn fold_json<A: Aggregate>(
 }
 
 pub const STREAMS: &[StreamKind] = &[
+    stream::<crate::addon::Addon>(),
     stream::<crate::agent::Agent>(),
     stream::<crate::api_key::ApiKey>(),
     stream::<crate::automation_control::AutomationControl>(),
     stream::<crate::automation_item::AutomationItem>(),
     stream::<crate::automation_rule::AutomationRule>(),
     stream::<crate::channel_address::ChannelAddress>(),
+    stream::<crate::chat_expiration_rule::ChatExpirationRule>(),
     stream::<crate::contact::Contact>(),
     stream::<crate::conversation::Conversation>(),
+    stream::<crate::coupon::Coupon>(),
     stream::<crate::csat_survey::CsatSurvey>(),
     stream::<crate::division::Division>(),
     stream::<crate::integration_account::IntegrationAccount>(),
+    stream::<crate::invoice::Invoice>(),
+    stream::<crate::invoice_numbers::InvoiceNumbers>(),
     stream::<crate::message::Message>(),
     stream::<crate::organization::Organization>(),
+    stream::<crate::outgoing_webhook::OutgoingWebhook>(),
+    stream::<crate::payment_method::PaymentMethod>(),
+    stream::<crate::plan::Plan>(),
     stream::<crate::role::Role>(),
     stream::<crate::sla_policy::SlaPolicy>(),
+    stream::<crate::subscription::Subscription>(),
     stream::<crate::super_admin::SuperAdmin>(),
     stream::<crate::tenant_settings::TenantSettings>(),
+    stream::<crate::wa_template::WaTemplate>(),
+    stream::<crate::webhook_delivery::WebhookDelivery>(),
 ];
 
 /// The aggregate of a stream type.

@@ -1,8 +1,9 @@
-//! What a tenant sets once for everyone: its time zone and its working hours. The stream's id is the tenant's.
+//! What a tenant sets once for everyone: its time zone and its working hours.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
 use crate::event::{Context, EventBody};
@@ -22,6 +23,12 @@ pub enum TenantSettingsEvent {
 }
 
 impl EventBody for TenantSettingsEvent {}
+
+/// The stream of a tenant's settings. The tenant's own id is the stream of its organization.
+#[must_use]
+pub fn stream_id(tenant_id: Uuid) -> Uuid {
+    Uuid::new_v5(&tenant_id, b"tenant_settings")
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TenantSettings {

@@ -1,11 +1,20 @@
 //! Old events in today's shape: each step takes one event type from one schema version to the next.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 type Step = (&'static str, i16, fn(Value) -> Value);
 
 /// Every schema change that ever shipped, oldest first. A step is never edited once events of its version exist.
-const STEPS: &[Step] = &[];
+const STEPS: &[Step] = &[
+    // Version 2 tells failures that do not pass from those that do; before, every failure was tried again.
+    ("automation.rule_ran", 1, |mut run| {
+        let actions = run["actions"].as_array_mut().into_iter().flatten();
+        actions
+            .filter(|action| action["outcome"] == "failed")
+            .for_each(|action| action["permanent"] = json!(false));
+        run
+    }),
+];
 
 /// Brings a stored payload to the version that the code reads.
 #[must_use]
@@ -28,7 +37,6 @@ fn apply(steps: &[Step], event_type: &str, schema_version: i16, payload: Value) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const EXAMPLE: &[Step] = &[
         ("thing.named", 1, |mut v| {

@@ -53,7 +53,11 @@ fn path_of((event_type, version, label): &Key) -> PathBuf {
 }
 
 fn key_of(name: &str) -> Option<Key> {
-    let (event_type, rest) = name.strip_suffix(".json")?.split_once(".v")?;
+    // A `.v` may begin a verb, as in `invoice.voided`.
+    let name = name.strip_suffix(".json")?;
+    let version =
+        name.match_indices(".v").find(|(at, _)| name[at + 2..].starts_with(|c: char| c.is_ascii_digit()));
+    let (event_type, rest) = version.map(|(at, dot)| (&name[..at], &name[at + dot.len()..]))?;
     let (version, kind) = rest.split_once('.').unwrap_or((rest, PLAIN));
     Some((event_type.to_owned(), version.parse().ok()?, kind.to_owned()))
 }
@@ -264,7 +268,9 @@ fn example(schema: &Value, root: &Value) -> Value {
     if let Some(pointer) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
         return root.pointer(pointer).map_or(Value::Null, |target| example(target, root));
     }
-    if let Some(fixed) = schema.get("const").or_else(|| schema.pointer("/enum/0")) {
+    let fixed =
+        schema.get("const").or_else(|| schema.pointer("/enum/0")).or_else(|| schema.pointer("/examples/0"));
+    if let Some(fixed) = fixed {
         return fixed.clone();
     }
     let mut parts: Vec<Value> = Vec::new();

@@ -111,7 +111,7 @@ pub async fn candidates(
     let rows: Vec<(Uuid, bool, i64, Option<DateTime<Utc>>)> = sqlx::query_as(
         "SELECT a.id, (a.doc ->> 'is_online')::boolean,
              (SELECT count(*) FROM read.conversations c
-              WHERE c.tenant_id = $1 AND c.assigned_agent_id = a.id AND c.status <> 'resolved'),
+              WHERE c.tenant_id = $1 AND c.assigned_agent_id = a.id AND c.status = 'open'),
              t.last_assigned_at
          FROM read.documents a LEFT JOIN read.agent_turns t ON t.tenant_id = $1 AND t.agent_id = a.id
          WHERE a.tenant_id = $1 AND a.collection = $2 AND a.id = ANY($3) AND a.doc IS NOT NULL

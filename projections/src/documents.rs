@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use commands::{CommandError, Store};
 use domain::aggregate::Aggregate;
+use domain::event::EventBody;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -14,7 +16,11 @@ use crate::projection::Projection;
 use crate::table::{ApplyError, Table, key_object, load_rows, upsert_rows};
 
 /// Streams whose state is not kept as a document: they have relational read models, or are too many.
-const WITHOUT_DOCUMENT: [&str; 5] = ["automation_item", "contact", "conversation", "csat_survey", "message"];
+const WITHOUT_DOCUMENT: [&str; 6] =
+    ["automation_item", "contact", "conversation", "csat_survey", "message", "webhook_delivery"];
+
+/// Events that [`of_log`] reads at once.
+const OF_LOG_PAGE: i64 = 1_000;
 
 #[must_use]
 pub fn projection() -> Projection {
@@ -48,9 +54,13 @@ impl Table for Documents {
         &["tenant_id", "collection", "id", "version", "created_at", "updated_at", "doc"]
     }
 
+    fn concerns(&self, event: &Event) -> bool {
+        !WITHOUT_DOCUMENT.contains(&event.stream_type.as_str())
+    }
+
     async fn apply(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError> {
         let mut streams: HashMap<(Uuid, Uuid), Vec<&Event>> = HashMap::new();
-        for event in events.iter().filter(|e| !WITHOUT_DOCUMENT.contains(&e.stream_type.as_str())) {
+        for event in events.iter().filter(|event| self.concerns(event)) {
             streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
         }
         if streams.is_empty() {
@@ -88,7 +98,8 @@ fn fold(
         .ok_or_else(|| FoldError::Inconsistent(format!("no aggregate is called {}", first.stream_type)))?;
     let created_at = stored.as_ref().map_or(first.recorded_at, |row| row.created_at);
     let state = stored.map(|row| row.doc).filter(|doc| !doc.is_null());
-    let doc = kind.fold(state, events).map_err(|e| FoldError::Decode(last.event_type.clone(), e))?;
+    let records: Vec<_> = events.iter().map(|event| AsRef::as_ref(*event)).collect();
+    let doc = kind.fold(state, &records).map_err(|e| FoldError::Decode(last.event_type.clone(), e))?;
     let row = DocumentRow {
         tenant_id,
         collection: kind.name.to_owned(),
@@ -139,6 +150,42 @@ pub async fn get<A: Aggregate>(
     .fetch_optional(db)
     .await?;
     row.map(document).transpose()
+}
+
+/// As [`get`], from the log: for whoever must not miss what the read model does not have yet.
+///
+/// # Errors
+/// Database errors, or an event that does not decode.
+pub async fn of_log<A: Aggregate>(
+    store: &Store,
+    tenant_id: Uuid,
+    id: Uuid,
+) -> Result<Option<Document<A>>, CommandError> {
+    let mut document: Option<Document<A>> = None;
+    loop {
+        let after = document.as_ref().map_or(0, |document| document.version);
+        let mut events = store.read_stream(tenant_id, A::STREAM, id, after, OF_LOG_PAGE).await?;
+        let keys = store.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
+        events.iter_mut().for_each(|event| keys.open(event.tenant_id, &mut event.body));
+        let last_page = (events.len() as i64) < OF_LOG_PAGE;
+        for event in events {
+            let (at, context) = (event.recorded_at, event.context());
+            let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
+                .map_err(CommandError::failed)?;
+            let document = document.get_or_insert_with(|| Document {
+                id,
+                version: 0,
+                created_at: at,
+                updated_at: at,
+                state: A::default(),
+            });
+            document.state.evolve(&body, context);
+            (document.version, document.updated_at) = (context.version, at);
+        }
+        if last_page {
+            return Ok(document.filter(|document| document.state.exists()));
+        }
+    }
 }
 
 /// Whether a tenant has an aggregate, by the name of its kind.
@@ -212,6 +259,10 @@ pub async fn find_anywhere<A: Aggregate>(
             "SELECT * FROM read.documents
              WHERE collection = 'integration_account' AND collection = $1 AND doc ->> 'account_key' = $2"
         }
+        Lookup::Payment => {
+            "SELECT * FROM read.documents
+             WHERE collection = 'invoice' AND collection = $1 AND doc -> 'payment' ->> 'gateway_payment_id' = $2"
+        }
     };
     let rows: Vec<Found> = sqlx::query_as(sql).bind(A::STREAM).bind(value).fetch_all(db).await?;
     rows.into_iter()
@@ -225,4 +276,6 @@ pub enum Lookup {
     Email,
     KeyHash,
     AccountKey,
+    /// The gateway's name of the payment of an invoice.
+    Payment,
 }

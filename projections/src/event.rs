@@ -1,9 +1,9 @@
 //! Events as projections see them: personal data opened, as far as its keys exist.
 
-use domain::event::{EventBody, Recorded};
-use serde_json::Value;
+use commands::store::LoggedEvent;
+use domain::event::EventBody;
 
-pub type Event = Recorded<Value>;
+pub type Event = LoggedEvent;
 
 /// What a fold could not make sense of; the event's stream is parked.
 #[derive(Debug, thiserror::Error)]

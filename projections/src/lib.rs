@@ -7,23 +7,29 @@
 pub mod activity;
 pub mod allocation;
 pub mod automation;
+pub mod billing;
+pub mod chat_expiration;
 pub mod counters;
 pub mod csat;
 pub mod documents;
 pub mod event;
 pub mod history;
 pub mod inbox;
+pub mod lease;
 pub mod parking;
 pub mod projection;
 pub mod rebuild;
+pub mod revenue;
 pub mod runner;
 pub mod shadow;
 pub mod sla;
 pub mod status;
 pub mod table;
 pub mod tenant;
+pub mod usage;
 pub mod verify;
 pub mod wait;
+pub mod webhooks;
 
 pub use event::Event;
 pub use projection::Projection;
@@ -36,10 +42,14 @@ pub fn all() -> Vec<Projection> {
         activity::projection(),
         automation::projection(),
         allocation::projection(),
+        billing::projection(),
+        chat_expiration::projection(),
         counters::projection(),
         csat::projection(),
         documents::projection(),
         inbox::projection(),
+        revenue::projection(),
         sla::projection(),
+        webhooks::projection(),
     ]
 }

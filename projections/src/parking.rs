@@ -2,8 +2,11 @@
 //! and everyone else goes on. Nothing is skipped: the parked are visible and can be replayed after a fix.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use commands::store::event_from_row;
+use domain::event::Recorded;
+use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -141,10 +144,10 @@ async fn parked_events(tx: &mut PgConnection, runner: &Runner, after: i64) -> Re
     .bind(REPLAY_PAGE)
     .fetch_all(&mut *tx)
     .await?;
-    let mut events: Vec<Event> = rows.iter().map(event_from_row).collect::<Result<_, _>>()?;
+    let mut events: Vec<Recorded<Value>> = rows.iter().map(event_from_row).collect::<Result<_, _>>()?;
     let keys = runner.store.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
     events.iter_mut().for_each(|e| keys.open(e.tenant_id, &mut e.body));
-    Ok(events)
+    Ok(events.into_iter().map(Arc::new).collect())
 }
 
 /// The outer error is the system's, the inner one the event's.

@@ -1,5 +1,6 @@
 //! A reader of the log with a checkpoint of its own.
 
+use crate::event::Event;
 use crate::table::Table;
 
 /// Tables that move together: one checkpoint per log, one transaction per batch.
@@ -36,6 +37,12 @@ impl Projection {
     #[must_use]
     pub fn is_read_model(&self) -> bool {
         self.kind == Kind::ReadModel
+    }
+
+    /// Whether the event may change a row.
+    #[must_use]
+    pub fn concerns(&self, event: &Event) -> bool {
+        self.tables.iter().any(|table| table.concerns(event))
     }
 
     #[must_use]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commands::Store;
+use commands::failpoint::{self, Failpoint};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::projection::Projection;
@@ -174,6 +175,7 @@ async fn try_switch(shadow: &Shadow, from: Slot) -> Result<(), RebuildError> {
     }
     swap_tables(&mut tx, projection, from).await?;
     swap_checkpoints(&mut tx, projection.name, from).await?;
+    failpoint::reached(Failpoint::BeforeSwitchCommit).await;
     tx.commit().await?;
     Ok(())
 }

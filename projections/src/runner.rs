@@ -4,28 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commands::Store;
-use commands::store::{HEAD, event_from_row};
+use commands::failpoint::{self, Failpoint};
+use commands::store::HEAD;
 use sqlx::{Connection, PgConnection};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::event::Event;
+use crate::lease::{Keeper, Lease};
 use crate::parking;
 use crate::projection::Projection;
 use crate::table::ApplyError;
 
 /// Events in one transaction.
 pub const BATCH: i64 = 1_000;
-/// A holder that does not commit for this long is replaced.
-const LEASE: &str = "5 seconds";
-/// The server ends a transaction whose process stalled inside of it, before its lease runs out: whoever takes over must
-/// not wait for the rows that it holds.
+/// The server ends a transaction whose process stalled inside of it: whoever takes over must not wait for the rows that
+/// it holds.
 pub(crate) const STALLED_AFTER: &str = "10s";
-/// How often a holder without work says that it is still there: several times within [`LEASE`].
-pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(4);
-/// How often an idle runner looks by itself, should every wake-up be lost.
-const POLL: Duration = Duration::from_secs(1);
+/// Not synced: after a crash the checkpoint is as old as the rows, and the log, which is synced, is read again.
+const BEGIN: &str =
+    "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL idle_in_transaction_session_timeout = '10s'";
 /// How long a runner rests after a failure, or while another process holds the lease.
 const REST: Duration = Duration::from_millis(500);
 
@@ -69,14 +68,22 @@ pub struct Runner {
     pub projection: Arc<Projection>,
     pub log_id: i16,
     pub slot: Slot,
-    owner: Uuid,
+    pub(crate) owner: Uuid,
 }
 
-/// A held lease and the position that it stands at.
-#[derive(Clone, Copy, Debug)]
-pub struct Lease {
-    pub epoch: i64,
-    pub position: i64,
+/// Runs projections on every log until stopped.
+#[must_use]
+pub fn run_all(store: &Store, projections: &[Arc<Projection>], stopping: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let keeper = Keeper::default();
+    for projection in projections {
+        for log_id in store.logs() {
+            let runner = Runner::new(store.clone(), Arc::clone(projection), *log_id, Slot::Live);
+            tasks.spawn(runner.run(keeper.clone(), stopping.clone()));
+        }
+    }
+    tasks.spawn(keeper.run(store.clone(), stopping.clone()));
+    tasks
 }
 
 impl Runner {
@@ -94,13 +101,13 @@ impl Runner {
         }
     }
 
-    /// Runs until cancelled.
-    pub async fn run(self, stop: CancellationToken) {
+    async fn run(self, keeper: Keeper, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let followed = tokio::select! {
-                followed = self.follow() => followed,
+                followed = self.follow(&keeper) => followed,
                 () = stop.cancelled() => break,
             };
+            keeper.forget(&self);
             match followed {
                 // After a switch of tables the lease is free at once; while another holds it, `follow` rests by itself.
                 Ok(()) | Err(RunError::LeaseLost) => {}
@@ -116,57 +123,38 @@ impl Runner {
         }
     }
 
-    async fn follow(&self) -> Result<(), RunError> {
+    async fn follow(&self, keeper: &Keeper) -> Result<(), RunError> {
         let mut head = self.store.progress().follow(HEAD, self.log_id);
         let Some(mut lease) = self.acquire().await? else {
             tokio::time::sleep(REST).await;
             return Ok(());
         };
-        let mut renewed: Option<Instant> = None;
+        let lost = keeper.keep(self, lease);
+        self.tell(lease);
         loop {
-            head.mark_unchanged();
-            let before = lease.position;
-            lease = self.step(lease, BATCH).await?;
-            self.store.progress().advance(self.projection.name, self.log_id, lease.position);
-            if lease.position > before {
+            tokio::select! {
+                _ = head.wait_for(|head| *head > lease.position) => {}
+                () = lost.cancelled() => return Err(RunError::LeaseLost),
+            }
+            let events = self.read(lease.position, BATCH).await?;
+            let Some(last) = events.last().map(|e| e.position) else {
+                tokio::time::sleep(REST).await;
                 continue;
+            };
+            if events.iter().any(|event| self.projection.concerns(event)) {
+                lease = self.commit(lease, events, last).await?;
+                keeper.moved(self, lease, false);
+                self.store.progress().changed(self.projection.name, self.log_id, lease.position);
+            } else {
+                lease.position = last;
+                keeper.moved(self, lease, true);
             }
-            if renewed.is_none_or(|at| at.elapsed() >= RENEW_EVERY) {
-                self.renew(lease).await?;
-                renewed = Some(Instant::now());
-            }
-            // Woken or not, it looks again.
-            let _ = tokio::time::timeout(POLL, head.changed()).await;
+            self.tell(lease);
         }
     }
 
-    /// Takes the lease if nobody holds it.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn acquire(&self) -> Result<Option<Lease>, RunError> {
-        sqlx::query(
-            "INSERT INTO projections (name, slot, log_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        )
-        .bind(self.projection.name)
-        .bind(self.slot.as_str())
-        .bind(self.log_id)
-        .execute(self.store.pool())
-        .await?;
-        let row: Option<(i64, i64)> = sqlx::query_as(
-            "UPDATE projections SET lease_owner = $4, lease_epoch = lease_epoch + 1, lease_until = now() + $5::interval
-             WHERE name = $1 AND slot = $2 AND log_id = $3
-                 AND (lease_until IS NULL OR lease_until < now() OR lease_owner = $4)
-             RETURNING lease_epoch, position",
-        )
-        .bind(self.projection.name)
-        .bind(self.slot.as_str())
-        .bind(self.log_id)
-        .bind(self.owner)
-        .bind(LEASE)
-        .fetch_optional(self.store.pool())
-        .await?;
-        Ok(row.map(|(epoch, position)| Lease { epoch, position }))
+    fn tell(&self, lease: Lease) {
+        self.store.progress().advance(self.projection.name, self.log_id, lease.position);
     }
 
     /// Applies the next events, at most `limit`.
@@ -175,32 +163,45 @@ impl Runner {
     /// A gap, a lost lease, or database errors; a poison event is parked and is no error.
     pub async fn step(&self, lease: Lease, limit: i64) -> Result<Lease, RunError> {
         let events = self.read(lease.position, limit).await?;
-        let Some(last) = events.last().map(|e| e.position) else {
-            return Ok(lease);
-        };
-        let mut connection = self.store.pool().acquire().await?;
-        let mut tx = connection.begin().await?;
-        // Not synced: after a crash the checkpoint is as old as the rows, and the log, which is synced, is read again.
-        sqlx::query(
-            "SELECT set_config('synchronous_commit', 'off', true),
-                 set_config('idle_in_transaction_session_timeout', $1, true)",
-        )
-        .bind(STALLED_AFTER)
-        .execute(&mut *tx)
-        .await?;
-        // The checkpoint first: without the lease no row is touched, and whoever switches the tables takes this row
-        // before them too, so that the two never wait for each other.
-        self.move_checkpoint(&mut tx, lease, last).await?;
-        self.apply(&mut tx, events).await?;
-        tx.commit().await?;
-        Ok(Lease { position: last, ..lease })
+        match events.last().map(|e| e.position) {
+            Some(last) => self.commit(lease, events, last).await,
+            None => Ok(lease),
+        }
     }
 
-    /// Applies a batch; when an event of it is poison, one by one, parking the streams of those that are.
+    /// Rows and checkpoint in one transaction. The checkpoint first: without the lease no row is touched, and whoever
+    /// switches the tables takes this row before them too, so that the two never wait for each other.
+    async fn commit(&self, lease: Lease, events: Vec<Event>, last: i64) -> Result<Lease, RunError> {
+        let mut connection = self.store.pool().acquire().await?;
+        let mut tx = connection.begin_with(BEGIN).await?;
+        let parked = self.move_checkpoint(&mut tx, lease, last).await?;
+        if parked {
+            self.apply(&mut tx, events).await?;
+        } else {
+            match apply_tables(&mut tx, &self.projection, self.schema(), &events).await {
+                Ok(()) => {}
+                Err(error) if !parking::is_poison(&error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(projection = self.projection.name, %error, "a batch failed; applying its events one by one");
+                    tx.rollback().await?;
+                    tx = connection.begin_with(BEGIN).await?;
+                    self.move_checkpoint(&mut tx, lease, last).await?;
+                    parking::apply_each(&mut tx, self, events).await?;
+                }
+            }
+        }
+        failpoint::reached(Failpoint::BeforeProjectionCommit).await;
+        tx.commit().await?;
+        failpoint::reached(Failpoint::Projected).await;
+        Ok(Lease { position: last, committed: last, ..lease })
+    }
+
+    /// Applies a batch within somebody's transaction; when an event of it is poison, one by one, parking the streams of
+    /// those that are.
     ///
     /// # Errors
     /// Whatever is not the events' fault.
-    pub async fn apply(&self, tx: &mut PgConnection, events: Vec<Event>) -> Result<(), RunError> {
+    pub(crate) async fn apply(&self, tx: &mut PgConnection, events: Vec<Event>) -> Result<(), RunError> {
         let events = parking::set_aside(tx, self, events).await?;
         let mut attempt = tx.begin().await?;
         match apply_tables(&mut attempt, &self.projection, self.schema(), &events).await {
@@ -212,60 +213,6 @@ impl Runner {
             }
         }
         parking::apply_each(tx, self, events).await
-    }
-
-    async fn move_checkpoint(&self, tx: &mut PgConnection, lease: Lease, to: i64) -> Result<(), RunError> {
-        let moved = sqlx::query(
-            "UPDATE projections SET position = $5, lease_until = now() + $7::interval, error = NULL, updated_at = now()
-             WHERE name = $1 AND slot = $2 AND log_id = $3 AND lease_epoch = $4 AND position = $6",
-        )
-        .bind(self.projection.name)
-        .bind(self.slot.as_str())
-        .bind(self.log_id)
-        .bind(lease.epoch)
-        .bind(to)
-        .bind(lease.position)
-        .bind(LEASE)
-        .execute(tx)
-        .await?;
-        if moved.rows_affected() == 1 { Ok(()) } else { Err(RunError::LeaseLost) }
-    }
-
-    /// Keeps the lease without moving; a holder that gets here has nothing wrong with it.
-    ///
-    /// # Errors
-    /// `LeaseLost` when another process has it, or database errors.
-    pub(crate) async fn renew(&self, lease: Lease) -> Result<(), RunError> {
-        let renewed = sqlx::query(
-            "UPDATE projections SET lease_until = now() + $5::interval, error = NULL
-             WHERE name = $1 AND slot = $2 AND log_id = $3 AND lease_epoch = $4",
-        )
-        .bind(self.projection.name)
-        .bind(self.slot.as_str())
-        .bind(self.log_id)
-        .bind(lease.epoch)
-        .bind(LEASE)
-        .execute(self.store.pool())
-        .await?;
-        if renewed.rows_affected() == 1 { Ok(()) } else { Err(RunError::LeaseLost) }
-    }
-
-    /// Lets the next process start at once instead of waiting for the lease to expire.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn give_back(&self) -> Result<(), RunError> {
-        sqlx::query(
-            "UPDATE projections SET lease_owner = NULL, lease_until = NULL
-             WHERE name = $1 AND slot = $2 AND log_id = $3 AND lease_owner = $4",
-        )
-        .bind(self.projection.name)
-        .bind(self.slot.as_str())
-        .bind(self.log_id)
-        .bind(self.owner)
-        .execute(self.store.pool())
-        .await?;
-        Ok(())
     }
 
     async fn note_error(&self, error: &str) {
@@ -287,17 +234,7 @@ impl Runner {
     /// # Errors
     /// A gap or database errors.
     pub async fn read(&self, after: i64, limit: i64) -> Result<Vec<Event>, RunError> {
-        let rows = sqlx::query(
-            "SELECT log_id, position, tenant_id, stream_type, stream_id, version, event_type, schema_version, event_id,
-                 command_id, metadata, recorded_at, payload
-             FROM events WHERE log_id = $1 AND position > $2 ORDER BY position LIMIT $3",
-        )
-        .bind(self.log_id)
-        .bind(after)
-        .bind(limit)
-        .fetch_all(self.store.pool())
-        .await?;
-        let mut events: Vec<Event> = rows.iter().map(event_from_row).collect::<Result<_, _>>()?;
+        let events = self.store.read_log(self.log_id, after, limit).await?;
         for (expected, event) in (after + 1..).zip(&events) {
             if event.position != expected {
                 return Err(RunError::Gap {
@@ -307,8 +244,6 @@ impl Runner {
                 });
             }
         }
-        let keys = self.store.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
-        events.iter_mut().for_each(|e| keys.open(e.tenant_id, &mut e.body));
         Ok(events)
     }
 }

@@ -8,9 +8,10 @@ use commands::store::HEAD;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::Instant;
 
+use crate::lease::{Lease, RENEW_EVERY};
 use crate::projection::{Kind, Projection};
 use crate::rebuild::{RebuildError, Step};
-use crate::runner::{BATCH, Lease, RENEW_EVERY, RunError, Runner, Slot};
+use crate::runner::{BATCH, RunError, Runner, Slot};
 
 /// A shadow closer to the log's head than this is as good as there: the rest is applied within the switch.
 pub(crate) const SWITCH_LAG: i64 = 500;
@@ -105,7 +106,7 @@ impl Shadow {
         // Tables without rows and a checkpoint that says otherwise must never meet.
         reset_checkpoints(&mut tx, self.projection.name).await?;
         tx.commit().await?;
-        self.leases.iter_mut().for_each(|lease| lease.position = 0);
+        self.leases.iter_mut().for_each(|lease| (lease.position, lease.committed) = (0, 0));
         Ok(())
     }
 

@@ -14,10 +14,10 @@ use crate::event::{Event, FoldError};
 /// Declares a row of a read model: the struct, its table, its key and its columns in one place.
 #[macro_export]
 macro_rules! row {
-    ($(#[$meta:meta])* $name:ident in $table:literal key ($($key:ident),+) { $($field:ident : $type:ty),+ $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident in $table:literal key ($($key:ident),+) { $($(#[$field_meta:meta])* $field:ident : $type:ty),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-        pub struct $name { $(pub $field: $type),+ }
+        pub struct $name { $($(#[$field_meta])* pub $field: $type),+ }
         impl $crate::table::Row for $name {
             const TABLE: &'static str = $table;
             const KEY: &'static [&'static str] = &[$(stringify!($key)),+];
@@ -76,6 +76,8 @@ pub trait Table: Send + Sync {
     fn name(&self) -> &'static str;
     fn key(&self) -> &'static [&'static str];
     fn columns(&self) -> &'static [&'static str];
+    /// Whether the event may change a row; what concerns nobody costs no transaction.
+    fn concerns(&self, event: &Event) -> bool;
     /// Applies a batch to the table of this name in `schema`.
     async fn apply(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError>;
 }
@@ -100,6 +102,10 @@ impl<F: Fold> Table for Folding<F> {
 
     fn columns(&self) -> &'static [&'static str] {
         F::Row::COLUMNS
+    }
+
+    fn concerns(&self, event: &Event) -> bool {
+        !F::keys(event).is_empty() || F::purge(event).is_some()
     }
 
     async fn apply(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError> {

@@ -27,6 +27,12 @@ impl Waiter {
         Self { store, names: Arc::new(read_models.map(|p| p.name).collect()) }
     }
 
+    /// As [`Waiter::new`], for these read models only.
+    #[must_use]
+    pub fn of(store: Store, names: Vec<&'static str>) -> Self {
+        Self { store, names: Arc::new(names) }
+    }
+
     /// True once every read model has passed the position; false when that took longer than [`WAIT_LIMIT`].
     pub async fn wait(&self, log_id: i16, position: i64) -> bool {
         let deadline = Instant::now() + WAIT_LIMIT;

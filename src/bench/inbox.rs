@@ -25,6 +25,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 const PAGE: usize = 100;
 
+/// What a customer writes.
+pub struct Said {
+    pub customer: usize,
+    pub text: String,
+}
+
 /// Signed in as the tenant's administrator.
 #[derive(Clone)]
 pub struct Tenant {
@@ -87,8 +93,10 @@ impl Tenant {
         });
         self.call(Method::POST, "/api/integration-accounts", Some(&account)).await?;
         let now = clock.now().timestamp();
-        for first in (0..customers).step_by(BATCH) {
-            self.deliver(&webhook(first..customers.min(first + BATCH), now)).await?;
+        let text = || "Halo, apakah barang ini masih ada?".to_owned();
+        let said: Vec<Said> = (0..customers).map(|customer| Said { customer, text: text() }).collect();
+        for batch in said.chunks(BATCH) {
+            self.hear(batch, now).await?;
         }
         self.wait_for(customers).await?;
         let mut ids = Vec::with_capacity(customers);
@@ -99,6 +107,14 @@ impl Tenant {
             ids.extend(rows.iter().filter_map(|row| row["id"].as_str().map(str::to_owned)));
         }
         Ok(ids)
+    }
+
+    /// Delivers messages as the provider would, in one webhook; `timestamp` is its own time, in seconds.
+    ///
+    /// # Errors
+    /// When the webhook is refused.
+    pub async fn hear(&self, said: &[Said], timestamp: i64) -> Result<()> {
+        self.deliver(&webhook(said, timestamp)).await
     }
 
     async fn deliver(&self, body: &Value) -> Result<()> {
@@ -132,18 +148,21 @@ impl Tenant {
     }
 }
 
-/// One inbound text per customer.
-fn webhook(customers: std::ops::Range<usize>, timestamp: i64) -> Value {
-    let phone = |customer: usize| format!("62811{customer:08}");
-    let contacts: Vec<Value> = customers
-        .clone()
-        .map(|c| json!({ "profile": { "name": format!("Customer {c}") }, "wa_id": phone(c) }))
+/// These texts in one payload.
+fn webhook(said: &[Said], timestamp: i64) -> Value {
+    let phone = |said: &Said| format!("62811{:08}", said.customer);
+    let contacts: Vec<Value> = said
+        .iter()
+        .map(|said| {
+            json!({ "profile": { "name": format!("Customer {}", said.customer) }, "wa_id": phone(said) })
+        })
         .collect();
-    let messages: Vec<Value> = customers
-        .map(|c| {
+    let messages: Vec<Value> = said
+        .iter()
+        .map(|said| {
             json!({
-                "from": phone(c), "id": format!("wamid.bench.in.{c}"), "timestamp": timestamp.to_string(),
-                "type": "text", "text": { "body": "Halo, apakah barang ini masih ada?" },
+                "from": phone(said), "id": format!("wamid.bench.in.{}", commands::ids::new_id()),
+                "timestamp": timestamp.to_string(), "type": "text", "text": { "body": said.text },
             })
         })
         .collect();

@@ -5,13 +5,16 @@
 //! name (or on the program's own), with that server's real durability.
 
 mod append;
+mod automation;
 mod contender;
 mod database;
 mod graph;
 mod http;
 mod inbox;
+mod judging;
 mod measure;
 mod program;
+mod receiver;
 mod report;
 
 use std::process::ExitCode;
@@ -30,6 +33,8 @@ pub enum Bench {
     Append(append::Options),
     /// Latency of commands and lists over HTTP, and the memory of the serving process
     Http(http::Options),
+    /// Rules judged, items finished, and the delay from a customer's message to what a rule does about it
+    Automation(automation::Options),
 }
 
 /// What every benchmark takes.
@@ -74,6 +79,7 @@ pub async fn run(settings: &Settings, bench: Bench) -> Result<ExitCode> {
         match &bench {
             Bench::Append(options) => append::run(&settings, &database, options).await,
             Bench::Http(options) => http::run(&settings, &database, options).await,
+            Bench::Automation(options) => automation::run(&settings, &database, options).await,
         }
     };
     let outcome = tokio::select! {
@@ -85,6 +91,7 @@ pub async fn run(settings: &Settings, bench: Bench) -> Result<ExitCode> {
     let json = match bench {
         Bench::Append(options) => options.pace.json,
         Bench::Http(options) => options.pace.json,
+        Bench::Automation(options) => options.pace.json,
     };
     print(&report, json)?;
     dropped.map(|()| ExitCode::SUCCESS)

@@ -16,6 +16,8 @@ use super::inbox::{APP_SECRET, SUPER_ADMIN};
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const KB_PER_MB: f64 = 1024.0;
+/// Of Linux's accounting, whatever the kernel's own clock.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 pub struct Program {
     child: Child,
@@ -38,6 +40,7 @@ impl Program {
             .env("OMNISTREAM_LISTEN", "127.0.0.1:0")
             .env("OMNISTREAM_OPERATOR_LISTEN", "127.0.0.1:0")
             .env("OMNISTREAM_RATE_LIMIT_PER_MINUTE", "0")
+            .env("OMNISTREAM_ALLOW_PRIVATE_ADDRESSES", "true")
             .env("OMNISTREAM_SUPER_ADMIN_EMAIL", SUPER_ADMIN.0)
             .env("OMNISTREAM_SUPER_ADMIN_PASSWORD", SUPER_ADMIN.1)
             .env("META_API_URL", &graph.url)
@@ -69,6 +72,15 @@ impl Program {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / KB_PER_MB)
+    }
+
+    /// Processor time that the process has used so far; nothing where the system does not tell.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // The name in parentheses may hold spaces; user and system time are the 12th and 13th fields after it.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        Some(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
     }
 
     /// Stops it as an operator would.

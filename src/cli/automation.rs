@@ -11,6 +11,7 @@ use commands::Store;
 use projections::automation::query::{self, Page, RunFilter, RunSort};
 use projections::automation::queue::ItemRow;
 use projections::automation::runs::RunRow;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::server::System;
@@ -62,7 +63,7 @@ pub async fn run(settings: &Settings, command: Automation) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An item and its runs, the first first.
+/// An item and its runs, in the order in which they were judged.
 struct Case {
     tenant_id: Uuid,
     item: ItemRow,
@@ -77,6 +78,20 @@ async fn case_of(store: &Store, id: Uuid) -> Result<Case> {
     let item = query::item(&mut db, tenant_id, item_id).await?.context("the item was cleaned up")?;
     let filter = RunFilter { event_id: Some(item_id), ..RunFilter::default() };
     let page = Page { sort_by: RunSort::CreatedAt, ascending: true, after: None, limit: MAX_RUNS, offset: 0 };
-    let runs = query::runs(&mut db, tenant_id, &filter, &page).await?;
+    let mut runs = query::runs(&mut db, tenant_id, &filter, &page).await?;
+    let order = judged(&mut db, store.log_of(tenant_id).await?, item_id).await?;
+    runs.sort_by_key(|run| order.iter().position(|id| *id == run.id));
     Ok(Case { tenant_id, item, runs })
+}
+
+/// The runs of an item in the order in which their rules were judged, as the log has it.
+async fn judged(db: &mut PgConnection, log_id: i16, item_id: Uuid) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT (payload ->> 'run_id')::uuid FROM events
+         WHERE log_id = $1 AND stream_id = $2 AND event_type = 'automation.rule_ran' ORDER BY version",
+    )
+    .bind(log_id)
+    .bind(item_id)
+    .fetch_all(db)
+    .await
 }

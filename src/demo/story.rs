@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::WABA_ID;
+
 /// One customer's conversation.
 pub struct Customer {
     pub name: &'static str,
@@ -15,14 +17,27 @@ pub enum Turn {
     Shows(&'static str),
     /// Where the customer is.
     At(f64, f64),
+    /// Whoever has the conversation answers.
     AgentSays(&'static str),
     Tagged(&'static [&'static str]),
+    /// Handed on to the support division, with a note.
+    HandedOn(&'static str),
     Resolved,
+    /// We ask how satisfied the customer is.
+    Asked,
+    /// The customer chooses from the list, 1 to 5.
+    Rates(u8),
 }
 
-use Turn::{AgentSays, At, Resolved, Says, Shows, Tagged};
+use Turn::{AgentSays, Asked, At, HandedOn, Rates, Resolved, Says, Shows, Tagged};
 
 pub const CUSTOMERS: &[Customer] = &[
+    // First, because nobody answers: the promise of a quick answer breaks while the others are served.
+    Customer {
+        name: "Siti Aminah",
+        phone: "6281200000003",
+        turns: &[Says("Toko buka sampai jam berapa?"), At(-6.2, 106.816_666), Says("Saya di sekitar sini.")],
+    },
     Customer {
         name: "Ani Wijaya",
         phone: "6281200000001",
@@ -41,16 +56,17 @@ pub const CUSTOMERS: &[Customer] = &[
         turns: &[
             Says("Pesanan saya #1042 belum sampai."),
             Shows("Resi pengirimannya"),
-            AgentSays("Maaf ya, Pak Rudi. Paketnya sudah di kurir dan tiba sore ini."),
-            Says("Oke, terima kasih."),
+            AgentSays("Maaf ya, Pak Rudi. Saya teruskan ke bagian pengiriman."),
             Tagged(&["shipping"]),
+            HandedOn("Resi tidak bergerak sejak Senin; tolong hubungi kurir."),
+            AgentSays("Paketnya sudah di kurir dan tiba sore ini."),
+            Says("Oke, terima kasih."),
+            Resolved,
+            Asked,
+            Rates(5),
+            // An answer opens a conversation again, this one too.
             Resolved,
         ],
-    },
-    Customer {
-        name: "Siti Aminah",
-        phone: "6281200000003",
-        turns: &[Says("Toko buka sampai jam berapa?"), At(-6.2, 106.816_666), Says("Saya di sekitar sini.")],
     },
     Customer {
         name: "John Smith",
@@ -63,15 +79,9 @@ pub const CUSTOMERS: &[Customer] = &[
     },
 ];
 
-/// A customer's message as Meta's webhook describes it.
-pub fn webhook(
-    phone_number_id: &str,
-    customer: &Customer,
-    external_id: &str,
-    sent_at: i64,
-    turn: &Turn,
-) -> Option<Value> {
-    let message = match turn {
+/// What a customer's turn is as a message of Meta's; `None` where the customer says nothing.
+pub fn message(external_id: &str, turn: &Turn) -> Option<Value> {
+    Some(match turn {
         Says(text) => json!({ "type": "text", "text": { "body": text } }),
         Shows(caption) => json!({
             "type": "image",
@@ -80,19 +90,33 @@ pub fn webhook(
         At(latitude, longitude) => {
             json!({ "type": "location", "location": { "latitude": latitude, "longitude": longitude } })
         }
-        AgentSays(_) | Tagged(_) | Resolved => return None,
-    };
-    let mut message = message;
+        AgentSays(_) | Tagged(_) | HandedOn(_) | Resolved | Asked | Rates(_) => return None,
+    })
+}
+
+/// The choice of a row of a list.
+pub fn choice(row: &Value) -> Value {
+    json!({ "type": "interactive", "interactive": { "type": "list_reply", "list_reply": row } })
+}
+
+/// A customer's message as Meta's webhook describes it.
+pub fn webhook(
+    phone_number_id: &str,
+    customer: &Customer,
+    external_id: &str,
+    sent_at: i64,
+    mut message: Value,
+) -> Value {
     message["from"] = json!(customer.phone);
     message["id"] = json!(external_id);
     message["timestamp"] = json!(sent_at.to_string());
-    Some(change(
+    change(
         phone_number_id,
         json!({
             "contacts": [{ "profile": { "name": customer.name }, "wa_id": customer.phone }],
             "messages": [message],
         }),
-    ))
+    )
 }
 
 /// A delivery status as Meta's webhook describes it.
@@ -106,6 +130,6 @@ fn change(phone_number_id: &str, mut value: Value) -> Value {
     value["metadata"] = json!({ "display_phone_number": "622150000000", "phone_number_id": phone_number_id });
     json!({
         "object": "whatsapp_business_account",
-        "entry": [{ "id": "200300400500600", "changes": [{ "field": "messages", "value": value }] }],
+        "entry": [{ "id": WABA_ID, "changes": [{ "field": "messages", "value": value }] }],
     })
 }

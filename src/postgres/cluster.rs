@@ -61,7 +61,7 @@ pub(super) fn ensure_running(
         ));
         cluster.create(start_lock)?;
     }
-    server::remove_stale_pid_file(&cluster.data())?;
+    server::remove_stale_lock_files(layout, &cluster.data())?;
     cluster.configure()?;
     // Before the server, so that the server is never without a guard.
     guard::ensure(layout, options)?;

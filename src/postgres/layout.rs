@@ -111,6 +111,11 @@ impl Layout {
         self.socket_dir().join(format!(".s.PGSQL.{PORT}"))
     }
 
+    /// Names the process that has the socket.
+    pub(super) fn socket_lock(&self) -> PathBuf {
+        self.socket_dir().join(format!(".s.PGSQL.{PORT}.lock"))
+    }
+
     /// The database of one major version.
     pub(super) fn data(&self, major: u32) -> PathBuf {
         self.root.join(format!("{DATA_PREFIX}{major}"))

@@ -38,7 +38,12 @@ impl PidFile {
     }
 
     fn read(data: &Path) -> Option<Self> {
-        Self::parse(&fs::read_to_string(data.join("postmaster.pid")).ok()?)
+        Self::read_from(&data.join("postmaster.pid"))
+    }
+
+    /// The socket's lock file begins alike.
+    fn read_from(path: &Path) -> Option<Self> {
+        Self::parse(&fs::read_to_string(path).ok()?)
     }
 }
 
@@ -66,17 +71,17 @@ pub(super) fn is_ready(layout: &Layout, data: &Path) -> Result<bool, PostgresErr
     }
 }
 
-/// Removes a `postmaster.pid` whose number belongs to a stranger by now: PostgreSQL would take the stranger for a
-/// running server and refuse to start. All other leftovers PostgreSQL judges better itself.
-pub(super) fn remove_stale_pid_file(data: &Path) -> Result<(), PostgresError> {
-    let path = data.join("postmaster.pid");
-    let Some(file) = PidFile::read(data) else {
-        return Ok(());
-    };
-    // A negative number is a single-user server's; that one is somebody's deliberate work.
-    let stranger = file.pid > 0 && is_alive(file.pid) && !is_postmaster(file.pid, data);
-    if stranger {
-        fs::remove_file(&path).map_err(PostgresError::io("remove the stale", &path))?;
+/// Removes the lock files of the data and of the socket whose number belongs to a stranger by now, or to a killed
+/// server that nobody has collected yet: PostgreSQL would take either for a running server and refuse to start. All
+/// other leftovers PostgreSQL judges better itself.
+pub(super) fn remove_stale_lock_files(layout: &Layout, data: &Path) -> Result<(), PostgresError> {
+    for path in [data.join("postmaster.pid"), layout.socket_lock()] {
+        let Some(file) = PidFile::read_from(&path) else { continue };
+        // A negative number is a single-user server's; that one is somebody's deliberate work.
+        let stranger = file.pid > 0 && is_alive(file.pid) && !is_postmaster(file.pid, data);
+        if stranger {
+            fs::remove_file(&path).map_err(PostgresError::io("remove the stale", &path))?;
+        }
     }
     Ok(())
 }

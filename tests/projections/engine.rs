@@ -1,7 +1,8 @@
 //! The runner: in order, without a gap, one at a time.
 
 use projections::documents;
-use projections::runner::{Lease, RunError};
+use projections::lease::Lease;
+use projections::runner::RunError;
 use uuid::Uuid;
 
 use super::{Lab, documents as all_documents, renamed};
@@ -32,6 +33,42 @@ async fn a_runner_whose_lease_was_taken_cannot_commit() {
     assert_eq!(lab.names().await, [""; 0], "nothing of the stalled one's work is seen");
     assert_eq!(successor.step(taken, 100).await.unwrap().position, 1);
     assert_eq!(lab.names().await, ["auditor"]);
+}
+
+/// As a crash of the database does to what was not synced, while the worker lives on.
+async fn take_back(lab: &Lab) {
+    let mut tx = lab.pool().begin().await.expect("the database answers");
+    sqlx::query("DELETE FROM read.documents").execute(&mut *tx).await.expect("rows are taken back");
+    sqlx::query("UPDATE projections SET position = 0").execute(&mut *tx).await.expect("and the checkpoint");
+    tx.commit().await.expect("together");
+}
+
+#[tokio::test]
+async fn what_a_crash_of_the_database_took_back_is_applied_again() {
+    let lab = Lab::new().await;
+    let runner = lab.runner(documents::projection()).await;
+    lab.role("auditor").await;
+    let lease = runner.step(held(&runner).await, 100).await.unwrap();
+    take_back(&lab).await;
+    lab.role("controller").await;
+    assert!(
+        matches!(runner.step(lease, 100).await, Err(RunError::LeaseLost)),
+        "it must not go on behind a hole"
+    );
+    runner.step(held(&runner).await, 100).await.unwrap();
+    assert_eq!(lab.names().await, ["auditor", "controller"]);
+}
+
+#[tokio::test]
+async fn a_crash_of_the_database_is_noticed_without_further_events() {
+    let lab = Lab::new().await;
+    let projection = all_documents();
+    let stop = lab.run(&projection);
+    lab.role("auditor").await;
+    lab.caught_up("documents").await;
+    take_back(&lab).await;
+    eventually("the row is there again", async || (lab.names().await == ["auditor"]).then_some(())).await;
+    stop.cancel();
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ async fn a_suspended_user_is_out_at_once_and_signs_in_again_once_activated() {
     let server = Server::start().await;
     let (platform, tenant) = (server.super_admin().await, server.tenant().await);
     let id = me(&tenant.admin).await;
+    tenant.agent("admin").await;
     let key = tenant.admin.post("/api/api-keys", json!({ "name": "all" })).await.expect(StatusCode::CREATED);
     let by_key = server.client().with_header("x-api-key", key["plaintext_key"].as_str().unwrap());
     let path = format!("/api/super-admin/tenants/{}/users/{id}", tenant.id);
@@ -52,6 +53,26 @@ async fn a_suspended_user_is_out_at_once_and_signs_in_again_once_activated() {
     }
     tenant.admin.get("/api/auth/me").await.problem(401, "unauthenticated");
     assert_eq!(me(&login(&server.client(), &tenant.email, PASSWORD).await).await, id);
+}
+
+#[tokio::test]
+async fn somebody_who_administers_is_left() {
+    let server = Server::start().await;
+    let (platform, tenant) = (server.super_admin().await, server.tenant().await);
+    let first = me(&tenant.admin).await;
+    let suspend = |id| {
+        let path = format!("/api/super-admin/tenants/{}/users/{id}/suspend", tenant.id);
+        let platform = platform.clone();
+        async move { platform.send(Method::POST, &path, None).await }
+    };
+    suspend(first).await.problem(409, "last_admin");
+    tenant.admin.get("/api/auth/me").await.expect(StatusCode::OK);
+    let (_, second) = tenant.agent("admin").await;
+    // Of two at once, one stays.
+    let answers = futures::future::join(suspend(first), suspend(second)).await;
+    let mut statuses = [answers.0.status.as_u16(), answers.1.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409]);
 }
 
 #[tokio::test]

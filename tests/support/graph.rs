@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -32,6 +33,8 @@ pub enum Reply {
     BreakOff,
     /// Takes the request and says nothing until told; then takes the message.
     Wait(Arc<Notify>),
+    /// Takes the message and says so after this time.
+    Late(Duration),
 }
 
 impl Reply {
@@ -49,13 +52,23 @@ pub struct Graph {
     shared: Arc<Shared>,
 }
 
+/// Decides about a call that no reply is queued for; nothing takes it.
+type Mood = Box<dyn FnMut(&Call) -> Option<Reply> + Send>;
+
 #[derive(Default)]
 struct Shared {
     calls: Mutex<Vec<Call>>,
     replies: Mutex<VecDeque<Reply>>,
+    mood: Mutex<Option<Mood>>,
     setup: Mutex<Option<Reply>>,
     sent: AtomicUsize,
+    taken: Mutex<Vec<(Value, String)>>,
+    templates: Mutex<Vec<Value>>,
+    template_replies: Mutex<VecDeque<Reply>>,
 }
+
+/// Templates in one page of the list, so that few make several pages.
+const TEMPLATES_PER_PAGE: usize = 2;
 
 impl Graph {
     pub async fn start() -> Self {
@@ -88,7 +101,27 @@ impl Graph {
         self.shared.replies.lock().expect("not poisoned").push_back(reply);
     }
 
-    /// Everything but messages gets this answer from now on.
+    /// Messages and receipts that no reply is queued for are decided about like this.
+    pub fn answer_by(&self, mood: impl FnMut(&Call) -> Option<Reply> + Send + 'static) {
+        *self.shared.mood.lock().expect("not poisoned") = Some(Box::new(mood));
+    }
+
+    /// The bodies of the messages that were taken, each with the id that it was given.
+    pub fn taken(&self) -> Vec<(Value, String)> {
+        self.shared.taken.lock().expect("not poisoned").clone()
+    }
+
+    /// What the list of templates of every business account holds from now on.
+    pub fn list_templates(&self, templates: Vec<Value>) {
+        *self.shared.templates.lock().expect("not poisoned") = templates;
+    }
+
+    /// The next call about templates gets this answer.
+    pub fn next_about_templates(&self, reply: Reply) {
+        self.shared.template_replies.lock().expect("not poisoned").push_back(reply);
+    }
+
+    /// Everything but messages and templates gets this answer from now on.
     pub fn refuse_setup(&self, reply: Option<Reply>) {
         *self.shared.setup.lock().expect("not poisoned") = reply;
     }
@@ -113,6 +146,9 @@ async fn answer(
     let query = uri.query().unwrap_or_default().to_owned();
     let call = Call { method, path: path.clone(), query, token, body };
     shared.calls.lock().expect("not poisoned").push(call.clone());
+    if path.ends_with("/message_templates") {
+        return about_templates(&shared, &call);
+    }
     if !path.ends_with("/messages") {
         let refusal = shared.setup.lock().expect("not poisoned").clone();
         return match refusal {
@@ -121,19 +157,55 @@ async fn answer(
             _ => axum::Json(json!({ "success": true })).into_response(),
         };
     }
-    let reply = shared.replies.lock().expect("not poisoned").pop_front();
-    match reply {
+    let queued = shared.replies.lock().expect("not poisoned").pop_front();
+    let decide = || shared.mood.lock().expect("not poisoned").as_mut().and_then(|mood| mood(&call));
+    match queued.or_else(decide) {
         None => {}
         Some(Reply::Json(status, body)) => return (status, axum::Json(body)).into_response(),
         // The server drops the connection of a handler that unwinds; nothing is printed.
         Some(Reply::BreakOff) => std::panic::resume_unwind(Box::new("broken off")),
         Some(Reply::Wait(until)) => until.notified().await,
+        Some(Reply::Late(time)) => tokio::time::sleep(time).await,
     }
     if call.body["status"] == "read" {
         return axum::Json(json!({ "success": true })).into_response();
     }
     let id = message_id(shared.sent.fetch_add(1, Ordering::SeqCst));
+    shared.taken.lock().expect("not poisoned").push((call.body, id.clone()));
     axum::Json(json!({ "messaging_product": "whatsapp", "messages": [{ "id": id }] })).into_response()
+}
+
+/// Takes a template for review, or answers a page of the list.
+fn about_templates(shared: &Shared, call: &Call) -> Response {
+    let reply = shared.template_replies.lock().expect("not poisoned").pop_front();
+    let mut templates = shared.templates.lock().expect("not poisoned");
+    if call.method == Method::POST {
+        if let Some(Reply::Json(status, body)) = reply {
+            return (status, axum::Json(body)).into_response();
+        }
+        let mut template = call.body.clone();
+        template["id"] = json!((1_000 + templates.len()).to_string());
+        template["status"] = json!("PENDING");
+        let answer = json!({ "id": template["id"], "status": "PENDING", "category": template["category"] });
+        templates.push(template);
+        drop(templates);
+        return match reply {
+            // It has been taken, and nobody hears of it.
+            Some(Reply::BreakOff) => std::panic::resume_unwind(Box::new("broken off")),
+            _ => axum::Json(answer).into_response(),
+        };
+    }
+    if let Some(Reply::Json(status, body)) = reply {
+        return (status, axum::Json(body)).into_response();
+    }
+    let after = call.query.split('&').find_map(|pair| pair.strip_prefix("after="));
+    let from: usize = after.map_or(0, |after| after.parse().expect("a cursor of ours"));
+    let to = (from + TEMPLATES_PER_PAGE).min(templates.len());
+    let mut paging = json!({ "cursors": { "before": from.to_string(), "after": to.to_string() } });
+    if to < templates.len() {
+        paging["next"] = json!("https://graph.facebook.com/the-next-page");
+    }
+    axum::Json(json!({ "data": templates[from..to], "paging": paging })).into_response()
 }
 
 fn health() -> Value {

@@ -1,13 +1,19 @@
 //! A running OmniStream with a database of its own, and a client that speaks to it as users do.
 
+pub mod clock;
 pub mod cluster;
 pub mod graph;
 pub mod inbox;
+pub mod provider;
+pub mod stripe;
+pub mod receiver;
 pub mod whatsapp;
+pub mod xendit;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster::TestDatabase;
@@ -26,13 +32,20 @@ pub struct Process {
     child: Child,
     pub base: String,
     pub operator: String,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
     /// Starts `omnistream <part>` on this database and waits until it listens.
     pub fn start(part: &str, database_url: &str, env: &HashMap<String, String>) -> Self {
+        Self::start_logging(part, database_url, env, Stdio::inherit())
+    }
+
+    /// As [`Process::start`]; what it logs goes there.
+    pub fn start_logging(part: &str, database_url: &str, env: &HashMap<String, String>, log: Stdio) -> Self {
+        let mut command = command(database_url, env);
         let mut child =
-            command(database_url, env).arg(part).stdout(Stdio::piped()).spawn().expect("the program starts");
+            command.arg(part).stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut next =
             || lines.next().and_then(Result::ok).unwrap_or_else(|| panic!("the program ended at start"));
@@ -46,9 +59,26 @@ impl Process {
                 operator = url.trim_end_matches("/metrics").to_owned();
             }
         }
+        let said = Arc::<Mutex<Vec<String>>>::default();
+        let heard = Arc::clone(&said);
         // Keeps the pipe open and empty for as long as the process lives.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, base, operator }
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                heard.lock().expect("not poisoned").push(line);
+            }
+        });
+        Self { child, base, operator, said }
+    }
+
+    /// What it has printed since it listens.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("not poisoned").join("\n")
+    }
+
+    /// Sends SIGSTOP, as a stalled machine would, or another signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
     }
 
     /// SIGKILL, as a crash would.
@@ -124,6 +154,17 @@ impl Server {
         let text =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (text, output.status.success())
+    }
+
+    /// Kills the program as a crash would, lets something happen while nothing runs, and starts a part of it (`serve`,
+    /// `api`) on the same database. It listens elsewhere then.
+    pub async fn restart(&mut self, part: &'static str, meanwhile: impl FnOnce()) {
+        self.process.child.kill().expect("it was running");
+        self.process.child.wait().expect("it ends");
+        meanwhile();
+        let (url, env) = (self.database.owner_url.clone(), self.env.clone());
+        let started = tokio::task::spawn_blocking(move || Process::start(part, &url, &env));
+        self.process = started.await.expect("it listens");
     }
 
     pub fn client(&self) -> Client {

@@ -1,6 +1,7 @@
-//! Gives a conversation that opens or reopens in a division to an agent, as the division hands them out.
+//! Gives a conversation that opens, reopens or arrives in a division to an agent, as the division hands them out.
 //!
-//! On reopening, an agent who is online keeps the conversation; one who is offline or gone loses it.
+//! On reopening, an agent who is online keeps the conversation; one who is offline or gone loses it. Who got it together
+//! with the move to another division keeps it in any case: that was somebody's decision.
 
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use uuid::Uuid;
 const NAME: &str = "allocation_manager";
 const BATCH: i64 = 50;
 const POLL: Duration = Duration::from_secs(1);
+/// The event that moves a conversation between divisions without saying to whom.
+const MOVED: &str = "conversation.moved_to_division";
 
 row! {
     AllocationRow in "allocations" key (log_id, position) {
@@ -45,7 +48,7 @@ impl Fold for Allocations {
 
     fn keys(event: &Event) -> Vec<Key> {
         match event.event_type.as_str() {
-            "conversation.opened" | "conversation.status_changed" => {
+            "conversation.opened" | "conversation.status_changed" | MOVED => {
                 vec![vec![json!(event.log_id), json!(event.position)]]
             }
             _ => Vec::new(),
@@ -54,7 +57,8 @@ impl Fold for Allocations {
 
     fn apply(_: &Key, _: Option<AllocationRow>, event: &Event) -> Result<Option<AllocationRow>, FoldError> {
         let concerns = match decode(event)? {
-            ConversationEvent::Opened { division_id, .. } => division_id.is_some(),
+            ConversationEvent::Opened { division_id, .. }
+            | ConversationEvent::MovedToDivision { division_id } => division_id.is_some(),
             ConversationEvent::StatusChanged { status } => status == ConversationStatus::Open,
             _ => false,
         };
@@ -70,7 +74,7 @@ impl Fold for Allocations {
 /// Hands out the conversations of one log until stopped. Several processes may: a command id that follows from the
 /// event makes each allocation happen once.
 pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
-    let mut news = store.progress().follow(NAME, log_id);
+    let mut news = store.progress().follow_changes(NAME, log_id);
     while !stopping.is_cancelled() {
         news.mark_unchanged();
         match hand_out(&store, log_id).await {
@@ -87,33 +91,39 @@ pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
     }
 }
 
+/// A conversation to hand out, and why.
+#[derive(sqlx::FromRow)]
+struct Due {
+    position: i64,
+    tenant_id: Uuid,
+    conversation_id: Uuid,
+    event_type: String,
+}
+
 /// One after the other, so that each sees how busy the last one made its agent.
 async fn hand_out(store: &Store, log_id: i16) -> Result<usize, CommandError> {
-    let rows: Vec<(i64, Uuid, Uuid)> = sqlx::query_as(
-        "SELECT position, tenant_id, conversation_id FROM allocations WHERE log_id = $1 ORDER BY position LIMIT $2",
+    let rows: Vec<Due> = sqlx::query_as(
+        "SELECT a.position, a.tenant_id, a.conversation_id, e.event_type
+         FROM allocations a JOIN events e USING (log_id, position) WHERE a.log_id = $1 ORDER BY a.position LIMIT $2",
     )
     .bind(log_id)
     .bind(BATCH)
     .fetch_all(store.pool())
     .await?;
-    for (position, tenant_id, conversation_id) in &rows {
-        allocate(store, log_id, *position, *tenant_id, *conversation_id).await?;
+    for due in &rows {
+        allocate(store, log_id, due).await?;
         sqlx::query("DELETE FROM allocations WHERE log_id = $1 AND position = $2")
             .bind(log_id)
-            .bind(position)
+            .bind(due.position)
             .execute(store.pool())
             .await?;
     }
     Ok(rows.len())
 }
 
-async fn allocate(
-    store: &Store,
-    log_id: i16,
-    position: i64,
-    tenant_id: Uuid,
-    conversation_id: Uuid,
-) -> Result<(), CommandError> {
+async fn allocate(store: &Store, log_id: i16, due: &Due) -> Result<(), CommandError> {
+    let Due { position, tenant_id, conversation_id, event_type } = due;
+    let (tenant_id, conversation_id) = (*tenant_id, *conversation_id);
     let conversation: Conversation = store.load(tenant_id, conversation_id).await?;
     let Some(division_id) = conversation.division_id else { return Ok(()) };
     let (division, candidates) = {
@@ -125,7 +135,8 @@ async fn allocate(
         wanted.extend(conversation.assigned_agent_id);
         (division.state, allocation::candidates(&mut db, tenant_id, &wanted).await?)
     };
-    let decide = |state: &Conversation| Ok(decide(state, &division, &candidates));
+    let arrives = event_type == MOVED;
+    let decide = |state: &Conversation| Ok(decide(state, &division, &candidates, arrives));
     let command_id = ids::named_id(tenant_id, &format!("allocate {log_id} {position}"));
     let origin =
         Origin { command_id, ..Origin::new(tenant_id, Metadata::new(Actor::system(), ids::new_id())) };
@@ -146,10 +157,14 @@ fn decide(
     state: &Conversation,
     division: &Division,
     candidates: &[Candidate],
+    arrives: bool,
 ) -> Decision<ConversationEvent> {
     let holder = state.assigned_agent_id;
     let is_present = |id: Uuid| candidates.iter().any(|c| c.agent_id == id && c.is_online);
-    if holder.is_some_and(is_present) || !division.exists() || !division.is_active {
+    let stays = holder.is_some_and(|id| arrives || is_present(id));
+    // It may have been resolved in the meantime, such as by a rule.
+    let is_done = state.status == ConversationStatus::Resolved;
+    if stays || is_done || !division.exists() || !division.is_active {
         return Decision::nothing();
     }
     let members: Vec<Candidate> =
@@ -186,22 +201,36 @@ mod tests {
     #[test]
     fn a_new_conversation_goes_to_the_least_busy_member_who_is_online() {
         let team = [agent(1, true, 3), agent(2, true, 1), agent(3, true, 0)];
-        let decision = decide(&Conversation::default(), &support(), &team);
+        let decision = decide(&Conversation::default(), &support(), &team, false);
         assert_eq!(decision.events, [ConversationEvent::Assigned { agent_id: Uuid::from_u128(2) }]);
     }
 
     #[test]
     fn an_agent_who_is_online_keeps_what_reopens_and_one_who_is_offline_loses_it() {
         let team = [agent(1, false, 0), agent(2, true, 9)];
-        assert!(decide(&held_by(2), &support(), &team).events.is_empty());
-        let moved = decide(&held_by(1), &support(), &team);
+        assert!(decide(&held_by(2), &support(), &team, false).events.is_empty());
+        let moved = decide(&held_by(1), &support(), &team, false);
         assert_eq!(moved.events, [ConversationEvent::Assigned { agent_id: Uuid::from_u128(2) }]);
     }
 
     #[test]
+    fn what_arrives_from_another_division_stays_with_whom_it_was_given_to() {
+        let team = [agent(1, false, 0), agent(2, true, 9)];
+        assert!(decide(&held_by(1), &support(), &team, true).events.is_empty());
+        assert_eq!(decide(&Conversation::default(), &support(), &team, true).events.len(), 1);
+    }
+
+    #[test]
+    fn what_is_resolved_by_then_is_handed_to_nobody() {
+        let done = Conversation { status: ConversationStatus::Resolved, ..Conversation::default() };
+        assert!(decide(&done, &support(), &[agent(1, true, 0)], false).events.is_empty());
+    }
+
+    #[test]
     fn nobody_online_or_a_switched_off_division_leaves_it_in_the_queue() {
-        assert!(decide(&Conversation::default(), &support(), &[agent(1, false, 0)]).events.is_empty());
+        let offline = [agent(1, false, 0)];
+        assert!(decide(&Conversation::default(), &support(), &offline, false).events.is_empty());
         let closed = Division { is_active: false, ..support() };
-        assert!(decide(&Conversation::default(), &closed, &[agent(1, true, 0)]).events.is_empty());
+        assert!(decide(&Conversation::default(), &closed, &[agent(1, true, 0)], false).events.is_empty());
     }
 }

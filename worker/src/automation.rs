@@ -5,112 +5,89 @@
 //! [`act`] does it. An item is judged over the snapshot of its facts, never over what has changed since.
 
 mod act;
-pub mod plan;
-mod queue;
+mod crew;
+mod failure;
+mod plan;
+pub(crate) mod queue;
+pub mod rules;
 mod run;
 mod snapshot;
 pub mod trigger;
-pub mod webhook;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use commands::{CommandError, Store};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use trigger::manager;
-pub use webhook::Webhooks;
 
-use queue::Queue;
+use crate::outbound::Outbound;
+use crew::Crew;
+use rules::RuleBook;
 
-/// Items of a log worked on at once by one process.
-const CONCURRENCY: usize = 16;
 /// How often the queue is looked at without being told to, and claims renewed: well within [`queue::LEASE`].
 const POLL: Duration = Duration::from_secs(1);
-/// The shortest rest, so that an item about to be due does not make the loop spin.
-const SHORTEST_REST: Duration = Duration::from_millis(2);
+/// Longer than any outage of all workers.
+const CALLS_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// What working on items needs.
 #[derive(Clone)]
 pub struct Engine {
-    pub store: Store,
-    pub webhooks: Arc<Webhooks>,
+    store: Store,
+    outbound: Arc<Outbound>,
+    rules: Arc<RuleBook>,
     /// Multiplies the waits between attempts.
-    pub scale: f64,
+    scale: f64,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(store: Store, outbound: Arc<Outbound>, scale: f64) -> Self {
+        Self { store, outbound, rules: Arc::default(), scale }
+    }
 }
 
 /// Works on the queue of one log until stopped; what has begun is finished first.
 pub async fn run(engine: Engine, log_id: i16, stop: CancellationToken) {
-    let queue = Queue { store: engine.store.clone(), log_id, owner: commands::ids::new_id() };
-    let mut news = engine.store.progress().follow(projections::automation::NAME, log_id);
-    let mut running = JoinSet::new();
-    let mut renewed = Instant::now();
+    let mut news = engine.store.progress().follow_changes(projections::automation::NAME, log_id);
+    let mut crew = Crew::new(engine, log_id);
+    let mut look = true;
     while !stop.is_cancelled() {
-        news.mark_unchanged();
-        let renew = !running.is_empty() && renewed.elapsed() >= POLL;
-        if renew {
-            renewed = Instant::now();
-        }
-        let rest = match take_due(&engine, &queue, &mut running, renew).await {
+        let seen = *news.borrow_and_update();
+        let rest = match crew.turn(seen, look).await {
             Ok(rest) => rest,
             Err(error) => {
                 tracing::error!(log_id, %error, "the automation queue can't be looked up; trying again");
                 POLL
             }
         };
-        tokio::select! {
-            Some(_) = running.join_next() => {}
-            _ = tokio::time::timeout(rest, news.changed()) => {}
-            () = stop.cancelled() => {}
-        }
+        look = tokio::select! {
+            () = crew.finished() => false,
+            _ = tokio::time::timeout(rest, news.changed()) => true,
+            () = stop.cancelled() => break,
+        };
     }
-    while !running.is_empty() {
-        let _ = tokio::time::timeout(POLL, running.join_next()).await;
-        if let Err(error) = queue.renew().await {
-            tracing::warn!(log_id, %error, "claims on automation items were not renewed");
-        }
-    }
+    crew.disband().await;
 }
 
-/// Forgets cooldowns that are over.
+/// Forgets cooldowns that are over, and calls that nobody can be in the middle of any more.
 ///
 /// # Errors
 /// Database errors.
 pub async fn forget_old(store: &Store) -> Result<u64, CommandError> {
+    let now = store.clock().now();
     let over = sqlx::query("DELETE FROM automation_cooldowns WHERE log_id = ANY ($1) AND cooling_until < $2")
         .bind(store.logs())
-        .bind(store.clock().now())
+        .bind(now)
         .execute(store.pool())
         .await?;
-    Ok(over.rows_affected())
-}
-
-/// Starts what is due as far as there is room; answers how long to rest.
-async fn take_due(
-    engine: &Engine,
-    queue: &Queue,
-    running: &mut JoinSet<()>,
-    renew: bool,
-) -> Result<Duration, CommandError> {
-    if renew {
-        queue.renew().await?;
-    }
-    let free = CONCURRENCY - running.len().min(CONCURRENCY);
-    for (tenant_id, item_id) in queue.claim(free).await? {
-        let (engine, queue) = (engine.clone(), queue.clone());
-        running.spawn(async move {
-            match engine.work(tenant_id, item_id).await {
-                Ok(position) => queue.release(item_id, position).await,
-                Err(error) => {
-                    tracing::error!(%item_id, %error, "an automation item could not be worked on; it stays due");
-                    tokio::time::sleep(POLL).await;
-                    queue.release(item_id, 0).await;
-                }
-            }
-        });
-    }
-    let next = queue.next_due().await?;
-    Ok(next.map_or(POLL, |wait| wait.clamp(SHORTEST_REST, POLL)))
+    let made = sqlx::query("DELETE FROM automation_calls WHERE log_id = ANY ($1) AND made_at < $2")
+        .bind(store.logs())
+        .bind(now - CALLS_KEPT)
+        .execute(store.pool())
+        .await?;
+    Ok(over.rows_affected() + made.rows_affected())
 }

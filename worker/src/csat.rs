@@ -62,7 +62,7 @@ impl Fold for Answers {
 
 /// Records the answers of one log until stopped.
 pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
-    let mut news = store.progress().follow(NAME, log_id);
+    let mut news = store.progress().follow_changes(NAME, log_id);
     while !stopping.is_cancelled() {
         news.mark_unchanged();
         match record(&store, log_id).await {

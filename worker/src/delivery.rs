@@ -79,12 +79,12 @@ mod tests {
     use chrono::DateTime;
     use domain::channel::Channel;
     use domain::conversation::{Author, MessageQueued};
-    use domain::event::{Actor, EventBody, Metadata};
+    use domain::event::{Actor, EventBody, Metadata, Recorded};
     use domain::personal::Personal;
 
     fn event(body: &ConversationEvent) -> Event {
         let (event_type, payload) = body.encode();
-        Event {
+        std::sync::Arc::new(Recorded {
             log_id: 1,
             position: 5,
             tenant_id: Uuid::from_u128(1),
@@ -98,7 +98,7 @@ mod tests {
             metadata: Metadata::new(Actor::system(), Uuid::from_u128(5)),
             recorded_at: DateTime::UNIX_EPOCH,
             body: payload,
-        }
+        })
     }
 
     fn effect(body: &ConversationEvent) -> Option<EffectRow> {

@@ -10,6 +10,7 @@ mod send;
 use std::sync::Arc;
 use std::time::Duration;
 
+use commands::failpoint::{self, Failpoint};
 use commands::ports::GraphApi;
 use commands::{CommandError, Store};
 use tokio::task::JoinSet;
@@ -68,7 +69,7 @@ pub struct Sender {
 /// Carries out the effects of one log until stopped; what has begun is finished first.
 pub async fn run(sender: Sender, log_id: i16, stop: CancellationToken) {
     let queue = Queue { store: sender.store.clone(), log_id, owner: commands::ids::new_id() };
-    let mut news = sender.store.progress().follow(delivery::NAME, log_id);
+    let mut news = sender.store.progress().follow_changes(delivery::NAME, log_id);
     let mut running = JoinSet::new();
     while !stop.is_cancelled() {
         news.mark_unchanged();
@@ -101,10 +102,12 @@ async fn start_due(sender: &Sender, queue: &Queue, running: &mut JoinSet<()>) ->
     for effect in queue.claim(free).await? {
         let (sender, queue) = (sender.clone(), queue.clone());
         running.spawn(async move {
+            failpoint::reached(Failpoint::EffectsClaimed).await;
             let attempt = send::attempt(&sender, &effect).await.unwrap_or_else(|error| Attempt::Later {
                 code: None,
                 reason: format!("It could not be prepared for sending: {error}"),
             });
+            failpoint::reached(Failpoint::EffectAttempted).await;
             settle(&sender, &queue, &effect, attempt).await;
         });
     }
@@ -136,6 +139,7 @@ async fn record(
             if let Some(external_id) = &external_id {
                 send::record_sent(&sender.store, effect, external_id).await?;
             }
+            failpoint::reached(Failpoint::EffectRecorded).await;
             queue.finish(effect, "done", None).await?;
             if let Some(external_id) = &external_id {
                 commands::inbound::queue::now_known(&sender.store, queue.log_id, external_id).await?;

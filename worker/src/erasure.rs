@@ -31,12 +31,13 @@ impl Table for SubjectKeys {
         &["tenant_id", "subject_id", "wrapped_key", "created_at", "erased_at"]
     }
 
+    fn concerns(&self, event: &Event) -> bool {
+        event.stream_type == Contact::STREAM && event.event_type == "contact.erased"
+    }
+
     /// A subject that never had a key gets a row without one, so that it can never be given one.
     async fn apply(&self, tx: &mut PgConnection, _schema: &str, events: &[Event]) -> Result<(), ApplyError> {
-        let erased: Vec<&Event> = events
-            .iter()
-            .filter(|event| event.stream_type == Contact::STREAM && event.event_type == "contact.erased")
-            .collect();
+        let erased: Vec<&Event> = events.iter().filter(|event| self.concerns(event)).collect();
         if erased.is_empty() {
             return Ok(());
         }

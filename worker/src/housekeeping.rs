@@ -1,11 +1,11 @@
-//! Removes what was kept long enough: finished payloads and effects, and answers to repeated requests.
+//! Removes what was kept long enough: finished payloads, notices and effects, and answers to repeated requests.
 
 use std::time::Duration;
 
-use commands::{CommandError, Store, idempotency, inbound};
+use commands::{CommandError, Store, idempotency, inbound, payment_notice};
 use tokio_util::sync::CancellationToken;
 
-use crate::{automation, effects};
+use crate::{automation, effects, webhooks};
 
 /// How often it looks. Two processes doing it at once only do it twice.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -26,8 +26,10 @@ pub async fn run(store: Store, stop: CancellationToken) {
 async fn clean(store: &Store) -> Result<(), CommandError> {
     let mut removed = idempotency::forget_old(store.pool(), store.clock().now()).await?;
     removed += automation::forget_old(store).await?;
+    removed += webhooks::forget_old(store).await?;
     for log_id in store.logs() {
         removed += inbound::queue::forget_old(store, *log_id).await?;
+        removed += payment_notice::queue::forget_old(store, *log_id).await?;
         removed += effects::forget_old(store, *log_id).await?;
     }
     if removed > 0 {

@@ -6,6 +6,7 @@
 mod change;
 mod route;
 mod status;
+mod template;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,6 +14,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use commands::failpoint::{self, Failpoint};
 use commands::inbound::queue::{self, Due, Outcome};
 use commands::{CommandError, Store};
 use futures::StreamExt;
@@ -89,6 +91,7 @@ impl Processor {
             return Ok(false);
         }
         let verdicts = self.process(&rows).await?;
+        failpoint::reached(Failpoint::PayloadsProcessed).await;
         let mut done = Vec::new();
         for (row, verdicts) in rows.iter().zip(verdicts) {
             match self.outcome(row, verdicts) {
@@ -146,7 +149,7 @@ impl Processor {
             Verdict::Ignored(reason) => Outcome::Ignored(reason),
             Verdict::Failed(reason) => Outcome::Failed(reason),
             Verdict::Waiting(_) if self.store.clock().now() - row.received_at >= WAIT_LIMIT => {
-                Outcome::Ignored("it is about a message that was not sent from here".to_owned())
+                Outcome::Ignored("it is about something that was not made here".to_owned())
             }
             Verdict::Waiting(_) => Outcome::Waiting { messages, delay: self.delay(1, 600, failures) },
             Verdict::Deferred => {

@@ -3,6 +3,8 @@
 pub mod allocation;
 pub mod automation;
 mod backoff;
+mod billing;
+pub mod chat_expiration;
 mod csat;
 pub mod delivery;
 mod effects;
@@ -11,17 +13,23 @@ pub mod graph;
 mod housekeeping;
 mod inbound;
 mod lease;
+pub mod outbound;
+pub mod payment;
 mod provisioning;
 pub mod sla;
+pub mod webhooks;
 
 use std::sync::Arc;
 
 use commands::Store;
+use commands::billing::Billing;
 use commands::ports::GraphApi;
 use projections::Projection;
-use projections::runner::{Runner, Slot};
+use projections::runner;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use outbound::Outbound;
 
 /// The process managers: readers of the log that turn events into work.
 #[must_use]
@@ -32,18 +40,20 @@ pub fn managers() -> Vec<Projection> {
         csat::manager(),
         delivery::manager(),
         erasure::manager(),
+        webhooks::manager(),
     ]
 }
 
 /// What the worker needs to know from configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Used for accounts without a token of their own (`META_ACCESS_TOKEN`).
     pub fallback_token: Option<String>,
     /// Multiplies the waits between attempts (`OMNISTREAM_RETRY_SCALE`).
     pub retry_scale: f64,
-    /// How rules call other people's servers.
-    pub automation_webhooks: Arc<automation::Webhooks>,
+    /// The way to other people's servers.
+    pub outbound: Arc<Outbound>,
+    pub billing: Billing,
 }
 
 /// The running tasks of a worker.
@@ -65,28 +75,30 @@ pub fn start(
     settings: Settings,
     stopping: &CancellationToken,
 ) -> Running {
-    let mut tasks = JoinSet::new();
-    for projection in projections {
-        for log_id in store.logs() {
-            let runner = Runner::new(store.clone(), Arc::clone(projection), *log_id, Slot::Live);
-            tasks.spawn(runner.run(stopping.clone()));
-        }
-    }
+    let mut tasks = runner::run_all(store, projections, stopping);
     for log_id in store.logs() {
         tasks.spawn(sla::run(store.clone(), *log_id, stopping.clone()));
         tasks.spawn(allocation::run(store.clone(), *log_id, stopping.clone()));
         tasks.spawn(csat::run(store.clone(), *log_id, stopping.clone()));
+        tasks.spawn(chat_expiration::run(store.clone(), *log_id, stopping.clone()));
     }
     tasks.spawn(provisioning::run(store.clone(), stopping.clone()));
-    let Settings { fallback_token, retry_scale: scale, automation_webhooks: webhooks } = settings;
-    let engine = automation::Engine { store: store.clone(), webhooks, scale };
+    let Settings { fallback_token, retry_scale: scale, outbound, billing } = settings;
+    let payments = billing.clone();
+    let engine = automation::Engine::new(store.clone(), Arc::clone(&outbound), scale);
+    let notifier = webhooks::Sender { store: store.clone(), outbound, scale };
     let sender = effects::Sender { store: store.clone(), graph, fallback_token, scale };
     for log_id in store.logs() {
         tasks.spawn(inbound::run(store.clone(), *log_id, scale, stopping.clone()));
         tasks.spawn(effects::run(sender.clone(), *log_id, stopping.clone()));
         tasks.spawn(automation::trigger::run(store.clone(), *log_id, scale, stopping.clone()));
         tasks.spawn(automation::run(engine.clone(), *log_id, stopping.clone()));
+        tasks.spawn(webhooks::notify::run(store.clone(), *log_id, scale, stopping.clone()));
+        tasks.spawn(webhooks::run(notifier.clone(), *log_id, stopping.clone()));
+        let timers = billing::Timers::new(store.clone(), billing.clone(), *log_id, scale);
+        tasks.spawn(timers.run(stopping.clone()));
     }
+    tasks.spawn(payment::notices::run(store.clone(), payments, scale, stopping.clone()));
     tasks.spawn(housekeeping::run(store.clone(), stopping.clone()));
     Running(tasks)
 }

@@ -13,7 +13,7 @@ use domain::division::Division;
 use domain::event::{Actor, Metadata};
 use domain::sla::Policy;
 use domain::sla_policy::SlaPolicy;
-use domain::tenant_settings::TenantSettings;
+use domain::tenant_settings::{TenantSettings, stream_id};
 use domain::working_hours::{WorkingHours, parse_time_zone};
 use futures::StreamExt;
 use projections::documents;
@@ -32,7 +32,7 @@ const REST: Duration = Duration::from_millis(20);
 
 /// Runs the timers of one log until stopped.
 pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
-    let mut progress = store.progress().follow(read_model::NAME, log_id);
+    let mut progress = store.progress().follow_changes(read_model::NAME, log_id);
     while !stopping.is_cancelled() {
         let pause = match fire(&store, log_id).await {
             Ok(0) => until_next(&store).await,
@@ -114,7 +114,7 @@ pub async fn hours_of(
     division_id: Option<Uuid>,
 ) -> Result<WorkingHours, CommandError> {
     let mut db = store.pool().acquire().await?;
-    let settings = documents::get::<TenantSettings>(&mut db, tenant_id, tenant_id).await?;
+    let settings = documents::get::<TenantSettings>(&mut db, tenant_id, stream_id(tenant_id)).await?;
     let settings = settings.map(|document| document.state).unwrap_or_default();
     let division = match division_id {
         Some(id) => documents::get::<Division>(&mut db, tenant_id, id).await?.map(|document| document.state),

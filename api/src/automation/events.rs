@@ -10,6 +10,7 @@ use projections::automation::query::{self, ItemFilter, ItemSort, Page, RunFilter
 use projections::automation::queue::ItemRow;
 use projections::automation::runs::RunRow;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use super::lists::{
     AutomationEventQueueItem, AutomationRuleRun, EventOrder, EventStatus, SortOrder, cut, page,
 };
 use super::wire::TriggerName;
-use crate::http::{Answer, Body, Json, List, Paging, Path, Problem, Query, Route, get, post};
+use crate::http::{Answer, Body, Json, List, Paging, Path, PathParam, Problem, Query, Route, get, post};
 use crate::query::COUNT_LIMIT;
 use crate::{App, Ctx};
 
@@ -186,9 +187,19 @@ async fn answer(ctx: &Ctx, paging: Paging, wanted: ListEvents, of: ItemFilter) -
     Ok(Json(QueuePage { events: rows.into_iter().map(Into::into).collect(), total, next_cursor }))
 }
 
+/// A SHA-256 as hex digits; anything else is 400, which tells a mistyped one from one that nothing has.
+#[derive(Deserialize)]
+struct Fingerprint(String);
+
+impl PathParam for Fingerprint {
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": format!("^[0-9a-fA-F]{{{FINGERPRINT_DIGITS}}}$") })
+    }
+}
+
 async fn by_fingerprint(
     ctx: Ctx,
-    Path(payload_hash): Path<String>,
+    Path(Fingerprint(payload_hash)): Path<Fingerprint>,
 ) -> Answer<List<AutomationEventQueueItem>> {
     let hash = payload_hash.to_ascii_lowercase();
     if hash.len() != FINGERPRINT_DIGITS || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use commands::automation_rule;
 use domain::automation::{
-    Control, DryRunRequest, Reference, ReferenceKind, Rule, RuleDefinition, RulePatch, dry_run,
+    Action, Control, DryRunRequest, Reference, ReferenceKind, Rule, RuleDefinition, RulePatch, dry_run,
 };
 use domain::automation_control::{self, AutomationControl};
 use domain::automation_rule::AutomationRule as State;
+use domain::wa_template::WaTemplate;
 use garde::Validate;
 use projections::documents;
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,8 @@ async fn get_one(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<Versioned<AutomationR
 async fn create(ctx: Ctx, Body(new): Body<Written<CreateAutomationRule>>) -> Answer<Created<AutomationRule>> {
     let definition = RuleDefinition::parse(&new.0).map_err(unreadable)?;
     check_references(&ctx, &definition.references()).await?;
+    check_templates(&ctx, &definition.actions).await?;
+    check_addresses(&ctx, &definition.actions).await?;
     let (id, by) = (ctx.new_id(1), ctx.member()?.agent_id);
     ctx.execute::<State>(id, |state| automation_rule::create(state, &definition, Some(by))).await?;
     Ok(Created(shown(ctx.document(id).await?)?))
@@ -144,6 +147,8 @@ async fn update(
     ctx.document::<State>(id).await?;
     let patch = RulePatch::parse(&change.0).map_err(unreadable)?;
     check_references(&ctx, &patch.references()).await?;
+    check_templates(&ctx, patch.actions.as_deref().unwrap_or_default()).await?;
+    check_addresses(&ctx, patch.actions.as_deref().unwrap_or_default()).await?;
     apply(&ctx, id, &patch).await
 }
 
@@ -212,5 +217,33 @@ async fn check_references(ctx: &Ctx, references: &[Reference]) -> Answer<()> {
             errors.push(FieldError::new(reference.field.clone(), format!("names no {noun} of yours")));
         }
     }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
+}
+
+/// # Errors
+/// 422 naming each variable that a template lacks or does not have.
+async fn check_templates(ctx: &Ctx, actions: &[Action]) -> Answer<()> {
+    let mut errors = Vec::new();
+    for (index, action) in actions.iter().enumerate() {
+        let Action::SendTemplate { template_id, variables } = action else { continue };
+        let Some(template) = ctx.find_document::<WaTemplate>(*template_id).await? else { continue };
+        let values = variables.keys().map(|name| (name.clone(), String::new())).collect();
+        errors.extend(template.state.reference().check_variables(&values).into_iter().map(|problem| {
+            let field = problem.field.trim_start_matches("content.");
+            FieldError::new(format!("actions[{index}].{field}"), problem.message)
+        }));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
+}
+
+/// # Errors
+/// 422 naming each field whose address leads inside.
+async fn check_addresses(ctx: &Ctx, actions: &[Action]) -> Answer<()> {
+    let checks = actions.iter().enumerate().map(async |(index, action)| {
+        let Action::CallWebhook { url, .. } = action else { return None };
+        let refused = ctx.app.guard().check(url).await.err()?;
+        Some(FieldError::new(format!("actions[{index}].url"), refused.to_string()))
+    });
+    let errors: Vec<FieldError> = futures::future::join_all(checks).await.into_iter().flatten().collect();
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
 }

@@ -1,6 +1,7 @@
 //! What every handler knows about its request besides its inputs.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
@@ -45,6 +46,8 @@ pub struct Ctx<H> {
     credentials: Arc<Credentials>,
     pub(super) document: Bytes,
     answer_headers: Arc<Mutex<HeaderMap>>,
+    /// Read models may not have what this request wrote.
+    behind: Arc<AtomicBool>,
 }
 
 impl<H: Host> Ctx<H> {
@@ -61,7 +64,18 @@ impl<H: Host> Ctx<H> {
             credentials: Arc::new(arrival.credentials),
             document,
             answer_headers: Arc::default(),
+            behind: Arc::default(),
         }
+    }
+
+    /// Notes that read models may not have what this request wrote, so that nothing of it is taken for missing.
+    pub fn set_behind(&self) {
+        self.behind.store(true, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
     }
 
     /// The agent who calls, in person or through an API key.

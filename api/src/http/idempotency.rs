@@ -9,9 +9,9 @@ use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use commands::failpoint::{self, Failpoint};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::access::{Caller, Means};
@@ -97,7 +97,7 @@ pub(super) fn requested_key(incoming: &Incoming) -> Answer<Option<String>> {
     }
 }
 
-/// Runs the request unless it was run before. It goes on when the client hangs up: the answer is kept for the retry.
+/// Runs the request unless it was run before. The answer is kept for a retry, should the client have hung up.
 pub(super) async fn once<H: Host>(
     endpoint: Arc<Endpoint<H>>,
     mut ctx: Ctx<H>,
@@ -120,12 +120,10 @@ pub(super) async fn once<H: Host>(
     };
     let key = Arc::new(IdempotencyKey { scope, key, started_at });
     ctx.idempotency = Some(Arc::clone(&key));
-    let work = async move {
-        let (app, request_id) = (ctx.app.clone(), ctx.request_id);
-        let answer = endpoint.attempt(ctx, incoming).await;
-        settle(&app, &key, answer.unwrap_or_else(|problem| problem.respond(request_id))).await
-    };
-    tokio::spawn(work.in_current_span()).await.map_err(Problem::internal)?
+    failpoint::reached(Failpoint::KeyClaimed).await;
+    let (app, request_id) = (ctx.app.clone(), ctx.request_id);
+    let answer = endpoint.attempt(ctx, incoming).await;
+    settle(&app, &key, answer.unwrap_or_else(|problem| problem.respond(request_id))).await
 }
 
 /// Keyed, since a body may hold a password: from a plain hash it could be guessed by whoever reads the table.
@@ -154,6 +152,7 @@ async fn settle<H: Host>(app: &H, key: &IdempotencyKey, response: Response) -> A
     let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
     let answer =
         StoredAnswer { status: head.status.as_u16(), headers: headers.collect(), body: body.clone() };
+    failpoint::reached(Failpoint::AnswerReady).await;
     // What was asked for is done: the client gets its answer even if no second one could be given.
     if let Err(problem) = app.idempotency_finish(key, answer).await {
         tracing::warn!(cause = problem.cause, "an answer could not be kept for replay");

@@ -169,13 +169,13 @@ impl<'a> Operation<'a> {
 
 /// An optional parameter is left out; there is no way to write null in a query.
 fn strip_null(schema: &mut Value) {
-    if let Some(types) = schema["type"].as_array_mut() {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
         types.retain(|one| one != "null");
         if let [only] = types.as_slice() {
             schema["type"] = only.clone();
         }
     }
-    if let Some(alternatives) = schema["oneOf"].as_array_mut() {
+    if let Some(alternatives) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
         alternatives.retain(|one| one["type"] != "null");
         if let [only] = alternatives.as_slice() {
             *schema = only.clone();

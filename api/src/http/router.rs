@@ -1,7 +1,6 @@
 //! The table folded into an axum router, and the way of a request through it.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
-use futures::FutureExt;
 use serde_json::Value;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
+use tracing::Instrument;
 
 use super::access::Caller;
 use super::context::{self, Arrival, Ctx};
@@ -178,7 +177,10 @@ fn cors(settings: &HttpSettings) -> Option<CorsLayer> {
 async fn answer<H: Host>(core: Arc<Core<H>>, endpoint: Arc<Endpoint<H>>, request: Request) -> Response {
     let RequestId(request_id) = request.extensions().get().copied().unwrap_or_default();
     let pattern = RoutePattern(endpoint.route.path);
-    let mut response = match admit_and_run(&core, endpoint, request, request_id).await {
+    // In a task of its own, which goes on when the client hangs up: what is begun is finished, and no connection goes
+    // back to the pool in the middle of a transaction.
+    let work = admit_and_run(core, endpoint, request, request_id).in_current_span();
+    let mut response = match tokio::spawn(work).await.unwrap_or_else(|error| Err(Problem::internal(error))) {
         Ok(response) => response,
         Err(problem) => problem.respond(request_id),
     };
@@ -188,7 +190,7 @@ async fn answer<H: Host>(core: Arc<Core<H>>, endpoint: Arc<Endpoint<H>>, request
 
 /// Who calls comes before what they say: nothing of a request is read before its caller is let in.
 async fn admit_and_run<H: Host>(
-    core: &Core<H>,
+    core: Arc<Core<H>>,
     endpoint: Arc<Endpoint<H>>,
     request: Request,
     request_id: uuid::Uuid,
@@ -196,7 +198,7 @@ async fn admit_and_run<H: Host>(
     let (mut head, body) = request.into_parts();
     let route = &endpoint.route;
     let arrival = Arrival::of(&head, request_id, core.host.settings())?;
-    let caller = admit(core, route, &arrival).await?;
+    let caller = admit(&core, route, &arrival).await?;
 
     let params = RawPathParams::from_request_parts(&mut head, &()).await;
     let path = input::path_values(&params.map_err(|error| Problem::malformed(error.body_text()))?)?;
@@ -254,16 +256,19 @@ fn unless_known(mut response: Response, if_none_match: Option<&HeaderValue>) -> 
     response
 }
 
+fn ended_because(ended: tokio::task::JoinError) -> String {
+    ended.try_into_panic().map_or_else(|error| error.to_string(), |panic| panic_message(panic.as_ref()))
+}
+
 impl<H: Host> Endpoint<H> {
-    /// Runs the handler within its time; a panic is a failure like any other.
+    /// Waits for the handler as long as it may take; it goes on after that. A panic is a failure like any other.
     pub(super) async fn attempt(&self, ctx: Ctx<H>, incoming: Incoming) -> Answer<Response> {
-        let run = (self.route.run)(ctx.clone(), incoming);
-        let mut response =
-            match tokio::time::timeout(self.route.timeout, AssertUnwindSafe(run).catch_unwind()).await {
-                Ok(Ok(answer)) => answer?,
-                Ok(Err(panic)) => return Err(Problem::internal(panic_message(panic.as_ref()))),
-                Err(_) => return Err(Problem::timeout(self.route.timeout)),
-            };
+        let run = tokio::spawn((self.route.run)(ctx.clone(), incoming).in_current_span());
+        let mut response = match tokio::time::timeout(self.route.timeout, run).await {
+            Ok(Ok(answer)) => answer?,
+            Ok(Err(ended)) => return Err(Problem::internal(ended_because(ended))),
+            Err(_) => return Err(Problem::timeout(self.route.timeout)),
+        };
         for (name, value) in &ctx.take_answer_headers() {
             response.headers_mut().append(name, value.clone());
         }

@@ -7,7 +7,6 @@ use commands::integration_account::config::PIN;
 use commands::ports::{GraphAccess, GraphError};
 use domain::channel::Channel;
 use domain::integration_account::IntegrationAccount;
-use domain::whatsapp::ProviderError;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -15,6 +14,7 @@ use uuid::Uuid;
 
 use crate::Ctx;
 use crate::http::{Answer, Json, Path, Problem};
+use crate::meta::{self, explained};
 
 /// Settings on which registration and subscription depend.
 pub(super) const SET_UP_BY: [&str; 4] = ["phone_number_id", "waba_id", "access_token", PIN];
@@ -46,8 +46,7 @@ pub(super) async fn set_up(ctx: &Ctx, account: &IntegrationAccount) -> Answer<Ve
     let register_path = format!("/{number}/register");
     let register = within_patience(ctx.app.graph().post(&access, &register_path, &registration));
     let subscribe = async {
-        let business = account.config.text("waba_id").or(ctx.app.meta().waba_id.as_deref());
-        let Some(business) = business else {
+        let Some(business) = meta::business_of(ctx, account) else {
             return Err("waba_id is not set.".to_owned());
         };
         let path = format!("/{business}/subscribed_apps");
@@ -109,26 +108,5 @@ fn status(quality: Option<&str>, verification: Option<&str>) -> &'static str {
 /// The number and the token to speak for it; `None` without a token or for other channels.
 async fn way_to(ctx: &Ctx, account: &IntegrationAccount) -> Answer<Option<(String, GraphAccess)>> {
     let number = account.config.text("phone_number_id").filter(|_| account.channel == Channel::Whatsapp);
-    let access_token = match account.config.secrets.get("access_token") {
-        Some(secret) => Some(ctx.app.store().vault().open_secret(ctx.tenant_id(), secret).await?),
-        None => ctx.app.meta().access_token.clone(),
-    };
-    Ok(number
-        .zip(access_token)
-        .map(|(number, access_token)| (number.to_owned(), GraphAccess { access_token })))
-}
-
-/// For an administrator, in Meta's words where there are any.
-fn explained(error: &GraphError) -> String {
-    match error {
-        GraphError::Unreachable(_) => "Meta could not be reached.".to_owned(),
-        GraphError::Unknown(_) => "Meta did not answer.".to_owned(),
-        GraphError::Refused { status, body } => match ProviderError::from_graph_body(body) {
-            Some(error) => {
-                let words = error.details.or(error.message).or(error.title).unwrap_or_default();
-                format!("Meta answered: {words} (code {})", error.code)
-            }
-            None => format!("Meta answered with the status {status}."),
-        },
-    }
+    Ok(number.map(str::to_owned).zip(meta::access(ctx, account).await?))
 }

@@ -51,7 +51,7 @@ pub fn routes() -> Group<App> {
         )
         .describe("signs the user out"),
         post("/api/super-admin/tenants/{id}/users/{user_id}/suspend", "Suspend a tenant user", Access::Super, users::suspend)
-            .describe("signs the user out and stops its API keys at once; also the last admin of a tenant"),
+            .describe("signs the user out and stops its API keys at once; 409 `last_admin` for a tenant's only active admin"),
         post("/api/super-admin/tenants/{id}/users/{user_id}/activate", "Activate a tenant user", Access::Super, users::activate),
         post(
             "/api/super-admin/tenants/{id}/users/{user_id}/impersonate",

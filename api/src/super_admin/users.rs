@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use commands::store::Decision;
-use commands::{Refusal, password, tenant_user};
+use commands::{Refusal, password, staff, tenant_user};
 use domain::agent::{Agent, AgentEvent};
 use garde::Validate;
 use projections::documents::{self, Document};
@@ -70,7 +70,11 @@ pub(super) async fn reset_password(
 
 pub(super) async fn suspend(ctx: Ctx, Path((tenant_id, id)): Path<(Uuid, Uuid)>) -> Answer<Json<TenantUser>> {
     find(&ctx, tenant_id, id).await?;
-    Ok(Json(decide(&ctx, tenant_id, id, tenant_user::suspend).await?.into()))
+    let (store, origin) = (ctx.app.store(), ctx.origin_in(tenant_id));
+    let decided =
+        staff::execute(store, &origin, id, |user, staff| tenant_user::suspend(user, id, staff)).await?;
+    ctx.settle(decided.log_id, decided.position).await;
+    Ok(Json(find(&ctx, tenant_id, id).await?.into()))
 }
 
 pub(super) async fn activate(

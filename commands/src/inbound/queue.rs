@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::failpoint::{self, Failpoint};
 use crate::{CommandError, Store};
 
 /// The name under which new payloads are announced; see [`crate::store::Progress`].
@@ -99,6 +100,7 @@ pub async fn keep(store: &Store, arrivals: Vec<Arrival>) -> Result<(), CommandEr
     }
     for (log_id, rows) in by_log {
         insert(store, log_id, &rows).await?;
+        failpoint::reached(Failpoint::PayloadKept).await;
         wake(store, log_id);
     }
     Ok(())
@@ -202,7 +204,7 @@ pub async fn finish(store: &Store, log_id: i16, id: Uuid, outcome: &Outcome) -> 
         Outcome::Done => ("done", None, &none, None),
         Outcome::Ignored(reason) => ("ignored", Some(reason.as_str()), &none, None),
         Outcome::Waiting { messages, delay } => {
-            ("waiting", Some("the message is not known yet"), messages, Some(*delay))
+            ("waiting", Some("what it is about is not known yet"), messages, Some(*delay))
         }
         Outcome::Again { reason, delay, .. } => ("pending", Some(reason.as_str()), &none, Some(*delay)),
         Outcome::Failed(reason) => ("failed", Some(reason.as_str()), &none, None),

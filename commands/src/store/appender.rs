@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::batch::{Append, Facts, Outcome, Plan, Row};
 use crate::CommandError;
 use crate::clock::Clock;
+use crate::failpoint::{self, Failpoint};
 use crate::store::{HEAD, Progress};
 
 /// Commands in one commit: larger batches only add latency to the first of them.
@@ -146,7 +147,9 @@ async fn write(
     if !plan.rows.is_empty() {
         insert_events(&mut tx, log_id, &plan.rows).await?;
     }
+    failpoint::reached(Failpoint::BeforeAppendCommit).await;
     tx.commit().await?;
+    failpoint::reached(Failpoint::Appended).await;
     Ok((position, outcomes))
 }
 

@@ -29,7 +29,7 @@ pub struct Origin {
     /// Repeating a command under the same id has no second effect.
     pub command_id: Uuid,
     pub metadata: Metadata,
-    /// From `If-Match`: refuse instead of deciding again when the stream is at another version.
+    /// From `If-Match`: refuse instead of deciding again when what readers see has changed since that version.
     pub if_version: Option<i64>,
 }
 
@@ -155,7 +155,7 @@ impl Store {
         };
         for _ in 0..MAX_DECISIONS {
             let decision = check_version(origin, &loaded).and_then(|()| decide(&loaded.state));
-            let append = match decision {
+            let (append, own) = match decision {
                 Ok(decision) if !decision.is_nothing() => {
                     to_append::<A>(origin, stream_id, &loaded, decision)
                 }
@@ -174,10 +174,12 @@ impl Store {
             match self.append(append).await? {
                 Outcome::Appended(events) => {
                     let position = events.last().map_or(0, |e| e.position);
-                    apply(&mut loaded, stream_id, events)?;
                     if A::HOLDS_PERSONAL_DATA {
                         // What was written is sealed; the caller wants to see it.
-                        loaded = self.load_stream(origin.tenant_id, stream_id).await?;
+                        let recorded = events.iter().filter(|e| e.stream_id == stream_id);
+                        own.iter().zip(recorded).for_each(|(event, e)| loaded.apply(event, e.context()));
+                    } else {
+                        apply(&mut loaded, stream_id, events)?;
                     }
                     self.remember(origin.tenant_id, stream_id, &loaded);
                     return Ok(Decided { state: loaded.state, version: loaded.version, log_id, position });
@@ -208,8 +210,38 @@ impl Store {
                 Outcome::Taken { scope, .. } => return Err(taken(scope).into()),
             }
         }
-        Err(Refusal::conflict("contended", "Too many others are changing this at the moment; try again.")
-            .into())
+        Err(Refusal::contended().into())
+    }
+
+    /// The state of a stream now, and its version: what this process remembers of it, and what has happened since.
+    ///
+    /// # Errors
+    /// Database errors, or an event that does not decode.
+    pub async fn current<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+    ) -> Result<(A, i64), CommandError> {
+        let Some(cached) = self.cached::<A>(tenant_id, stream_id) else {
+            return self.reload(tenant_id, stream_id).await;
+        };
+        let loaded = self.catch_up(tenant_id, stream_id, cached).await?;
+        self.remember(tenant_id, stream_id, &loaded);
+        Ok((loaded.state, loaded.version))
+    }
+
+    /// As [`Store::current`], read anew: of personal data only what can still be opened.
+    ///
+    /// # Errors
+    /// As [`Store::current`].
+    pub async fn reload<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+    ) -> Result<(A, i64), CommandError> {
+        let loaded = self.load_stream::<A>(tenant_id, stream_id).await?;
+        self.remember(tenant_id, stream_id, &loaded);
+        Ok((loaded.state, loaded.version))
     }
 
     fn cached<A: Aggregate>(&self, tenant_id: Uuid, stream_id: Uuid) -> Option<Loaded<A>> {
@@ -258,7 +290,7 @@ impl Default for StateCache {
 
 fn check_version<A>(origin: &Origin, loaded: &Loaded<A>) -> Result<(), Refusal> {
     match origin.if_version {
-        Some(version) if version != loaded.version => Err(Refusal::stale()),
+        Some(version) if !(loaded.seen..=loaded.version).contains(&version) => Err(Refusal::stale()),
         _ => Ok(()),
     }
 }
@@ -273,21 +305,23 @@ fn encode<E: EventBody>(event: &E) -> NewEvent {
     NewEvent { schema_version: E::schema_version(&event_type), event_type, payload }
 }
 
+/// The command for the log, and the stream's own events as they are in the clear.
 fn to_append<A: Aggregate>(
     origin: &Origin,
     stream_id: Uuid,
     loaded: &Loaded<A>,
     decision: Decision<A::Event>,
-) -> Append {
+) -> (Append, Vec<A::Event>) {
     let own = Part::of::<A>(stream_id, Expected::Version(loaded.version), &decision.events);
-    Append {
+    let append = Append {
         tenant_id: origin.tenant_id,
         command_id: origin.command_id,
         metadata: origin.metadata.clone(),
         streams: std::iter::once(own).chain(decision.also).map(|part| part.0).collect(),
         claims: decision.claims,
         releases: decision.releases,
-    }
+    };
+    (append, decision.events)
 }
 
 fn apply<A: Aggregate>(
@@ -299,8 +333,7 @@ fn apply<A: Aggregate>(
         let context = event.context();
         let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
             .map_err(CommandError::failed)?;
-        loaded.state.evolve(&body, context);
-        loaded.version = context.version;
+        loaded.apply(&body, context);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Reading streams, and folding them into state.
 
 use domain::aggregate::Aggregate;
-use domain::event::{EventBody, Metadata, Recorded};
+use domain::event::{Context, EventBody, Metadata, Recorded};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -46,11 +46,24 @@ pub fn event_from_row(row: &PgRow) -> Result<Recorded<Value>, sqlx::Error> {
 pub(super) struct Loaded<A> {
     pub state: A,
     pub version: i64,
+    /// The version at which what readers see changed last.
+    pub seen: i64,
+}
+
+impl<A: Aggregate> Loaded<A> {
+    /// Takes in the stream's next event.
+    pub fn apply(&mut self, event: &A::Event, context: Context) {
+        self.state.evolve(event, context);
+        self.version = context.version;
+        if A::is_seen(event) {
+            self.seen = context.version;
+        }
+    }
 }
 
 impl<A: Aggregate> Default for Loaded<A> {
     fn default() -> Self {
-        Self { state: A::default(), version: 0 }
+        Self { state: A::default(), version: 0, seen: 0 }
     }
 }
 
@@ -68,10 +81,17 @@ impl Store {
         tenant_id: Uuid,
         stream_id: Uuid,
     ) -> Result<Loaded<A>, CommandError> {
-        let start = self.snapshot::<A>(tenant_id, stream_id).await?.unwrap_or_default();
+        let start = if A::HOLDS_PERSONAL_DATA {
+            // A snapshot would keep what may have to be forgotten.
+            Loaded::default()
+        } else {
+            self.snapshot::<A>(tenant_id, stream_id).await?.unwrap_or_default()
+        };
         let from = start.version;
         let loaded = self.catch_up(tenant_id, stream_id, start).await?;
-        if !A::HOLDS_PERSONAL_DATA && loaded.version - from >= SNAPSHOT_EVERY {
+        // A snapshot does not say what was seen last, so it is taken where that was the last event.
+        let is_due = loaded.version - from >= SNAPSHOT_EVERY && loaded.seen == loaded.version;
+        if is_due && !A::HOLDS_PERSONAL_DATA {
             self.save_snapshot(tenant_id, stream_id, &loaded).await?;
         }
         Ok(loaded)
@@ -95,8 +115,7 @@ impl Store {
                 let context = event.context();
                 let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
                     .map_err(|e| CommandError::failed(format!("event {}: {e}", event.event_id)))?;
-                loaded.state.evolve(&body, context);
-                loaded.version = context.version;
+                loaded.apply(&body, context);
             }
             if !full {
                 return Ok(loaded);
@@ -148,7 +167,7 @@ impl Store {
         .fetch_optional(self.pool())
         .await?;
         Ok(row.and_then(|(version, state)| {
-            Some(Loaded { state: serde_json::from_value(state).ok()?, version })
+            Some(Loaded { state: serde_json::from_value(state).ok()?, version, seen: version })
         }))
     }
 

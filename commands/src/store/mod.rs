@@ -3,6 +3,7 @@
 mod appender;
 mod batch;
 mod execute;
+mod feed;
 mod load;
 mod progress;
 mod tenants;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 pub use appender::{MAX_BATCH, QUEUE_LIMIT};
 pub use batch::{Append, Claim, Expected, NewEvent, Outcome, StreamAppend};
 pub use execute::{Decided, Decision, Origin, Part};
+pub use feed::LoggedEvent;
 pub use load::{EVENT_COLUMNS, event_from_row};
 pub use progress::{HEAD, Progress};
 
@@ -24,6 +26,7 @@ use crate::clock::Clock;
 use crate::vault::Vault;
 use appender::Appender;
 use execute::{StateCache, Turns};
+use feed::Feed;
 use tenants::Tenants;
 
 /// Cheap to clone; all clones share the queues and the caches.
@@ -39,6 +42,7 @@ struct Shared {
     tenants: Tenants,
     cache: StateCache,
     turns: Turns,
+    feed: Feed,
 }
 
 impl Store {
@@ -55,13 +59,15 @@ impl Store {
         let vault = Vault::new(pool.clone(), clock.clone(), secret)?;
         let progress = Arc::new(Progress::default());
         progress.connect(&pool);
+        tokio::spawn(feed::look_for_heads(pool.clone(), Arc::clone(&progress)));
         let appenders = logs
             .iter()
             .map(|log| (*log, Appender::start(*log, pool.clone(), clock.clone(), Arc::clone(&progress))))
             .collect();
+        let feed = Feed::new(&logs);
         let tenants = Tenants::new(pool.clone(), logs);
         let (cache, turns) = (StateCache::default(), Turns::default());
-        Ok(Self(Arc::new(Shared { pool, clock, vault, progress, appenders, tenants, cache, turns })))
+        Ok(Self(Arc::new(Shared { pool, clock, vault, progress, appenders, tenants, cache, turns, feed })))
     }
 
     #[must_use]
@@ -117,6 +123,17 @@ impl Store {
         .bind(key)
         .fetch_optional(&self.0.pool)
         .await?)
+    }
+
+    /// Where the last event of a command stands; nothing if it did not happen or changed nothing.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn position_of(&self, tenant_id: Uuid, command_id: Uuid) -> Result<Option<i64>, CommandError> {
+        let log_id = self.log_of(tenant_id).await?;
+        let sql = "SELECT max(position) FROM events WHERE log_id = $1 AND command_id = $2 AND tenant_id = $3";
+        let position = sqlx::query_scalar(sql).bind(log_id).bind(command_id).bind(tenant_id);
+        Ok(position.fetch_one(&self.0.pool).await?)
     }
 
     /// Seals and appends, without deciding anything.

@@ -21,6 +21,10 @@ const RECONNECT: Duration = Duration::from_secs(1);
 
 type Mark = (String, i16);
 
+fn changes_of(name: &str) -> String {
+    format!("{name} changes")
+}
+
 /// Positions by name and log.
 #[derive(Default)]
 pub struct Progress {
@@ -34,6 +38,17 @@ impl Progress {
     pub fn follow(&self, name: &str, log_id: i16) -> watch::Receiver<i64> {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         marks.entry((name.to_owned(), log_id)).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// Follows the last position at which a reader changed its rows: what wakes whoever works on them.
+    #[must_use]
+    pub fn follow_changes(&self, name: &str, log_id: i16) -> watch::Receiver<i64> {
+        self.follow(&changes_of(name), log_id)
+    }
+
+    /// A reader changed rows at this position.
+    pub fn changed(&self, name: &str, log_id: i16, position: i64) {
+        self.advance(&changes_of(name), log_id, position);
     }
 
     /// Tells this process, and soon the others.

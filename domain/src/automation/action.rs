@@ -21,8 +21,6 @@ pub const MAX_ACTIONS: usize = 20;
 pub const MAX_MESSAGE_CHARS: usize = crate::message_content::TEXT_MAX_CHARS;
 /// Characters in a note.
 pub const MAX_NOTE_CHARS: usize = 10_000;
-/// Tags in one action.
-pub const MAX_TAGS: usize = 50;
 /// Variables of a message template, and characters in the value of one.
 pub const MAX_VARIABLES: usize = 50;
 pub const MAX_VARIABLE_CHARS: usize = 1024;

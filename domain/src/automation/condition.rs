@@ -11,11 +11,10 @@ use super::facts::{CHANNELS, Facts, STATUSES, fold_tag};
 use super::fields::{Fields, Problems, boolean, filled_text, item, items, one_of, settle, uuid};
 use crate::channel::Channel;
 use crate::conversation::ConversationStatus;
+use crate::tag::MAX_TAG_CHARS;
 
 /// Entries in one list of a condition.
 pub const MAX_LIST: usize = 100;
-/// Characters in a tag.
-pub const MAX_TAG_CHARS: usize = 100;
 
 /// One condition, named on the wire as the contract's `RuleConditions` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

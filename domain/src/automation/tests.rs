@@ -13,6 +13,7 @@ use super::placeholder::{PLACEHOLDERS, TemplateError};
 use super::*;
 use crate::channel::Channel;
 use crate::conversation::ConversationStatus;
+use crate::tag::MAX_TAG_CHARS;
 
 const TRIGGER: TriggerType = TriggerType::MessageReceivedInbound;
 
@@ -163,8 +164,8 @@ fn lists_are_limited() {
     let many = vec!["x"; condition::MAX_LIST + 1];
     let problems = Conditions::parse(&json!({ "has_any_tags": many })).unwrap_err();
     assert_eq!(problems[0].field, "conditions.has_any_tags");
-    let long = "x".repeat(condition::MAX_TAG_CHARS + 1);
-    assert!(Conditions::parse(&json!({ "has_any_tags": [long] })).is_err());
+    let tagged = |chars: usize| Conditions::parse(&json!({ "has_any_tags": ["x".repeat(chars)] }));
+    assert!(tagged(MAX_TAG_CHARS).is_ok() && tagged(MAX_TAG_CHARS + 1).is_err(), "as on a conversation");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -15,11 +16,15 @@ use crate::refusal::{FieldProblem, Refusal};
 pub const MAX_CODE_LENGTH: usize = 50;
 
 /// What is taken off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "discount_type", content = "discount_value", rename_all = "snake_case")]
 pub enum Discount {
     /// More than 0, at most 100.
-    Percentage(#[serde(with = "rust_decimal::serde::str")] Decimal),
+    Percentage(
+        #[serde(with = "rust_decimal::serde::str")]
+        #[schemars(with = "Decimal")]
+        Decimal,
+    ),
     /// For each period, monthly or annual; what exceeds the price is lost.
     Fixed(Money),
 }
@@ -74,7 +79,7 @@ impl Discount {
 }
 
 /// A coupon as it can be redeemed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coupon {
     /// As [`normalized_code`] gives it.
     pub code: String,
@@ -99,7 +104,7 @@ pub struct CouponPlan {
 }
 
 /// A redeemed coupon, as its subscription keeps it: later edits of the coupon do not change what was agreed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppliedCoupon {
     pub coupon_id: Uuid,
     pub code: String,

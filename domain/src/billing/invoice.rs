@@ -4,6 +4,7 @@
 //! Credits come before tax: a tenant that is given back the price of unused time gets the tax on it back as well.
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::coupon::{AppliedCoupon, amount_off};
@@ -31,7 +32,7 @@ pub fn invoice_number(sequence: u64) -> String {
     format!("INV-{sequence:0NUMBER_DIGITS$}")
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
     Plan,
@@ -47,13 +48,14 @@ pub enum LineKind {
     Credit,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceLine {
     pub kind: LineKind,
     pub description: String,
     pub quantity: u64,
     /// Before rounding, in the invoice's currency.
     #[serde(with = "rust_decimal::serde::str")]
+    #[schemars(with = "Decimal")]
     pub unit_price: Decimal,
     pub amount: Money,
     /// What the line pays for, where it is time.
@@ -98,13 +100,14 @@ impl InvoiceLine {
 }
 
 /// What an invoice says about money. Number, dates and state are the invoice aggregate's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Invoice {
     pub lines: Vec<InvoiceLine>,
     /// The sum of the lines; not negative.
     pub subtotal: Money,
     /// As a fraction: 0.11 is 11 %.
     #[serde(with = "rust_decimal::serde::str")]
+    #[schemars(with = "Decimal")]
     pub tax_rate: Decimal,
     pub tax: Money,
     /// Subtotal and tax. Zero is possible, and such an invoice is paid as soon as it is finalized.
@@ -146,11 +149,12 @@ impl Invoice {
 }
 
 /// Messages of one calendar month above the plan's limit, at the rate of the plan that they were sent on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageOverage {
     pub month: Month,
     pub messages: u64,
     #[serde(with = "rust_decimal::serde::str")]
+    #[schemars(with = "Decimal")]
     pub rate: Decimal,
 }
 
@@ -191,19 +195,39 @@ pub fn period_invoice(charge: &PeriodCharge<'_>) -> Result<PeriodInvoice, MoneyE
         lines.push(InvoiceLine::flat(LineKind::Discount, description, off.negated(), Some(charge.period)));
     }
     let prepaid = Prepaid { amount: gross.minus(off)?, period: charge.period };
-    for overage in charge.overage.iter().filter(|overage| overage.messages > 0) {
-        let description = format!("Messages above the plan in {}", overage.month);
-        let (messages, rate) = (overage.messages, overage.rate);
-        lines.push(InvoiceLine::priced(LineKind::Overage, description, messages, rate, currency, None)?);
-    }
+    lines.extend(overage_lines(currency, charge.overage)?);
     let (invoice, credit_balance) = Invoice::less_credit(currency, lines, charge.credit_balance)?;
     Ok(PeriodInvoice { invoice, credit_balance, prepaid })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What is left to charge when a subscription ends, and the credit balance after it; nothing if nothing is left.
+///
+/// # Errors
+/// [`MoneyError::CurrencyMismatch`] if the credit is in another currency; [`MoneyError::OutOfRange`].
+pub fn last_invoice(
+    currency: Currency,
+    overage: &[MessageOverage],
+    credit_balance: Money,
+) -> Result<Option<(Invoice, Money)>, MoneyError> {
+    let lines = overage_lines(currency, overage)?;
+    let is_charged = lines.iter().any(|line| line.amount.is_positive());
+    is_charged.then(|| Invoice::less_credit(currency, lines, credit_balance)).transpose()
+}
+
+fn overage_lines(currency: Currency, overage: &[MessageOverage]) -> Result<Vec<InvoiceLine>, MoneyError> {
+    let line = |overage: &MessageOverage| {
+        let description = format!("Messages above the plan in {}", overage.month);
+        let (messages, rate) = (overage.messages, overage.rate);
+        InvoiceLine::priced(LineKind::Overage, description, messages, rate, currency, None)
+    };
+    overage.iter().filter(|overage| overage.messages > 0).map(line).collect()
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceStatus {
     /// Not numbered yet.
+    #[default]
     Draft,
     /// Numbered and to be paid.
     Open,

@@ -14,6 +14,7 @@
 //! [`next_action`]: Lifecycle::next_action
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -44,11 +45,19 @@ impl SubscriptionStatus {
     }
 }
 
-/// An invoice that was drawn up and has no number yet.
+/// An invoice that was drawn up, and of which it is not known yet whether it could be collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draft {
     pub invoice_id: Uuid,
     pub drafted_at: DateTime<Utc>,
+}
+
+/// An invoice that the gateway asked the customer to pay, and that they have not paid yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    pub invoice_id: Uuid,
+    /// Counts as failed from then on.
+    pub until: DateTime<Utc>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +72,7 @@ pub struct Lifecycle {
     pub cancel_at_period_end: bool,
     pub canceled_at: Option<DateTime<Utc>>,
     pub drafts: Vec<Draft>,
+    pub awaiting: Vec<Awaited>,
     /// Invoices whose payment failed; past due as long as there is one.
     pub dunning: Vec<Dunning>,
 }
@@ -74,15 +84,17 @@ pub enum Action {
     EndTrial { period: Period },
     /// Charge `period`, which follows the current one.
     Renew { period: Period },
-    /// Give a draft its number and try to collect it.
+    /// Give a draft its number, unless it has one, and try to collect it.
     Finalize { invoice_id: Uuid },
+    /// The customer did not pay in time what the gateway had asked for.
+    GiveUpWaiting { invoice_id: Uuid },
     /// Try to collect an open invoice for the `attempt`-th time after the first failure.
     RetryPayment { invoice_id: Uuid, attempt: u32 },
     /// End the subscription.
     Cancel { reason: CancelReason },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
     /// The tenant had asked for it, and what it paid for is over.
@@ -112,6 +124,7 @@ impl Lifecycle {
             cancel_at_period_end: false,
             canceled_at: None,
             drafts: Vec::new(),
+            awaiting: Vec::new(),
             dunning: Vec::new(),
         }
     }
@@ -124,19 +137,23 @@ impl Lifecycle {
         Self { status, anchor: start, trial_ends_at: None, period, ..Self::trialing(start, interval) }
     }
 
-    /// The earliest thing to be done, or `None` after the end. What is due at the same moment comes in the order:
-    /// numbers for invoices, dunning, the period's end.
+    /// The earliest thing to be done. After the end that is only what was drawn up with it. What is due at the same moment comes in the order:
+    /// first tries to collect, requests that ran out, dunning, the period's end.
     #[must_use]
     pub fn next_action(&self) -> Option<Due> {
-        if !self.status.is_current() {
-            return None;
-        }
         let drafts = self.drafts.iter().map(|draft| Due {
             at: draft.drafted_at,
             action: Action::Finalize { invoice_id: draft.invoice_id },
         });
+        if !self.status.is_current() {
+            return drafts.min_by_key(|due| due.at);
+        }
+        let awaiting = self.awaiting.iter().map(|awaited| Due {
+            at: awaited.until,
+            action: Action::GiveUpWaiting { invoice_id: awaited.invoice_id },
+        });
         let dunning = self.dunning.iter().map(dunning_due);
-        drafts.chain(dunning).chain([self.period_end()]).min_by_key(|due| due.at)
+        drafts.chain(awaiting).chain(dunning).chain([self.period_end()]).min_by_key(|due| due.at)
     }
 
     /// [`Lifecycle::next_action`] if its time has come.
@@ -177,6 +194,34 @@ impl Lifecycle {
         self.cancel_at_period_end = true;
     }
 
+    /// A cancellation that had been requested was taken back.
+    pub fn resumed(&mut self) {
+        self.cancel_at_period_end = false;
+    }
+
+    /// Whether an invoice is out of which nobody knows yet whether it will be paid at the first try.
+    #[must_use]
+    pub fn is_collecting(&self) -> bool {
+        !self.drafts.is_empty() || !self.awaiting.is_empty()
+    }
+
+    /// Whether it is still to be learnt what becomes of an invoice.
+    #[must_use]
+    pub fn expects(&self, invoice_id: Uuid) -> bool {
+        let drafts = self.drafts.iter().map(|draft| draft.invoice_id);
+        let awaiting = self.awaiting.iter().map(|awaited| awaited.invoice_id);
+        drafts
+            .chain(awaiting)
+            .chain(self.dunning.iter().map(|dunning| dunning.invoice_id))
+            .any(|id| id == invoice_id)
+    }
+
+    /// The first try to collect an invoice ended with a request to the customer.
+    pub fn payment_awaited(&mut self, invoice_id: Uuid, until: DateTime<Utc>) {
+        self.invoice_finalized(invoice_id);
+        self.awaiting.push(Awaited { invoice_id, until });
+    }
+
     pub fn invoice_drafted(&mut self, invoice_id: Uuid, drafted_at: DateTime<Utc>) {
         self.drafts.push(Draft { invoice_id, drafted_at });
     }
@@ -187,6 +232,7 @@ impl Lifecycle {
 
     /// A try to collect an invoice has failed, the first or a further one.
     pub fn payment_failed(&mut self, invoice_id: Uuid, at: DateTime<Utc>) {
+        self.no_longer_first_tried(invoice_id);
         match self.dunning.iter_mut().find(|dunning| dunning.invoice_id == invoice_id) {
             Some(dunning) => *dunning = dunning.failed_again(at),
             None => self.dunning.push(Dunning::begin(invoice_id, at)),
@@ -198,14 +244,21 @@ impl Lifecycle {
 
     /// An invoice needs no collecting any more: it was paid or withdrawn.
     pub fn invoice_settled(&mut self, invoice_id: Uuid) {
+        self.no_longer_first_tried(invoice_id);
         self.dunning.retain(|dunning| dunning.invoice_id != invoice_id);
         if self.dunning.is_empty() && self.status == SubscriptionStatus::PastDue {
             self.status = SubscriptionStatus::Active;
         }
     }
 
-    /// The end. Its drafts are to be voided and its unpaid invoices are uncollectible; they stay listed here.
+    fn no_longer_first_tried(&mut self, invoice_id: Uuid) {
+        self.invoice_finalized(invoice_id);
+        self.awaiting.retain(|awaited| awaited.invoice_id != invoice_id);
+    }
+
+    /// The end. Its drafts are withdrawn; its unpaid invoices are uncollectible and stay listed here.
     pub fn canceled(&mut self, at: DateTime<Utc>) {
+        self.drafts.clear();
         self.status = SubscriptionStatus::Canceled;
         self.canceled_at = Some(at);
     }

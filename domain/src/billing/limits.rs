@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rust_decimal::Decimal;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -159,6 +160,25 @@ impl Limits {
     #[must_use]
     pub fn overage(&self, name: LimitName, used: u64) -> u64 {
         self.get(name).map_or(0, |allowed| used.saturating_sub(allowed))
+    }
+}
+
+/// The names are left open: one more limit does not make another schema of every plan's events.
+impl JsonSchema for Limits {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Limits".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "additionalProperties": { "type": ["integer", "null"], "minimum": 0 },
+            "examples": [{ "max_agents": 25, "max_channels": null }],
+        })
     }
 }
 

@@ -6,8 +6,8 @@
 //! - [`period`]: the calendar. [`lifecycle`] and [`dunning`]: what becomes of a subscription as time passes and
 //!   payments succeed or fail; a timer asks [`lifecycle::Lifecycle::next_action`] what to do and when.
 //! - [`plan`]: what is sold. [`coupon`]: what is taken off. [`limits`]: how much may be used.
-//! - [`invoice`]: what is charged for a whole period. [`proration`]: what is charged or credited within one.
-//! - [`mrr`]: what it all amounts to each month.
+//! - [`overage`]: what was used beyond the limits. [`invoice`]: what is charged for a whole period. [`proration`]: what is charged or credited within one.
+//! - [`mrr`]: what it all amounts to each month. [`standing`]: how that is booked.
 
 pub mod coupon;
 pub mod dunning;
@@ -15,9 +15,11 @@ pub mod invoice;
 pub mod lifecycle;
 pub mod limits;
 pub mod mrr;
+pub mod overage;
 pub mod period;
 pub mod plan;
 pub mod proration;
+pub mod standing;
 
 #[cfg(test)]
 mod tests;

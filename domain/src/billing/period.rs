@@ -6,13 +6,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub const TRIAL_DAYS: i64 = 14;
 pub const MONTHS_PER_YEAR: u32 = 12;
 
 /// How often a subscription is charged; `billing_period` on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Interval {
     #[default]
@@ -31,7 +32,7 @@ impl Interval {
 }
 
 /// A stretch of time, `start` included and `end` not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Period {
     pub start: DateTime<Utc>,
     pub end: DateTime<Utc>,
@@ -158,6 +159,20 @@ impl FromStr for Month {
             NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").map(|first_day| Self { first_day });
         // Only the one way of writing it: chrono would take "2026-1" and "+2026-01" too.
         month.ok().filter(|month| month.to_string() == text).ok_or(NotAMonth)
+    }
+}
+
+impl JsonSchema for Month {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Month".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["2026-11"] })
     }
 }
 

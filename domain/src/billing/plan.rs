@@ -1,6 +1,7 @@
 //! What is sold: the prices of plans and add-ons, and what one subscription takes of them each period.
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use crate::money::{Currency, Money, MoneyError};
 pub const ANNUAL_PRICE_MONTHS: u32 = 10;
 
 /// A plan's prices, all in one currency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanPrices {
     pub base_monthly: Money,
     pub base_annual: Money,
@@ -23,6 +24,7 @@ pub struct PlanPrices {
     /// For each message above `max_messages_month`, in the plan's currency, at most
     /// [`RATE_DECIMALS`](crate::money::RATE_DECIMALS) decimals. 0: messages above the limit are refused.
     #[serde(with = "rust_decimal::serde::str")]
+    #[schemars(with = "Decimal")]
     pub overage_message: Decimal,
 }
 
@@ -42,7 +44,7 @@ impl PlanPrices {
 }
 
 /// An add-on's prices for one unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddonPrices {
     pub monthly: Money,
     pub annual: Money,
@@ -67,7 +69,7 @@ pub fn default_annual_price(monthly: Money) -> Result<Money, MoneyError> {
 }
 
 /// An add-on as one subscription has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddonItem {
     pub addon_id: Uuid,
     pub name: String,
@@ -76,7 +78,7 @@ pub struct AddonItem {
 }
 
 /// All that a subscription is charged for in advance, every period: plan, seats and add-ons.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecurringItems {
     pub plan_id: Uuid,
     pub plan_name: String,

@@ -6,6 +6,7 @@
 //! first one's price and not the list price: no chain of changes gives back more than was charged.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::coupon::AppliedCoupon;
@@ -15,7 +16,7 @@ use super::plan::RecurringItems;
 use crate::money::{Money, MoneyError};
 
 /// What was charged, before tax, for time that has not wholly passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Prepaid {
     /// After discounts; not negative.
     pub amount: Money,
@@ -42,11 +43,25 @@ impl Prepaid {
         refunded_before: Money,
         invoice: &Invoice,
     ) -> Result<Self, MoneyError> {
-        // The difference of two totals, so that refunds in parts come to what one refund of them all would.
-        let net = net_of_tax(refunded_before.plus(refund)?, invoice)?
-            .minus(net_of_tax(refunded_before, invoice)?)?;
+        let net = refund_net(refund, refunded_before, invoice)?;
         Ok(Self { amount: self.amount.minus(net.min(self.amount)?)?, period: self.period })
     }
+
+    /// Without `net`, or as much of it as there is. What is in another currency was not paid for this.
+    #[must_use]
+    pub fn less(self, net: Money) -> Self {
+        let taken = net.min(self.amount).and_then(|net| self.amount.minus(net));
+        Self { amount: taken.unwrap_or(self.amount), period: self.period }
+    }
+}
+
+/// The part of a refund that is not tax, after `refunded_before` of the same invoice had been given back.
+///
+/// # Errors
+/// [`MoneyError::CurrencyMismatch`], [`MoneyError::OutOfRange`].
+pub fn refund_net(refund: Money, refunded_before: Money, invoice: &Invoice) -> Result<Money, MoneyError> {
+    // The difference of two totals, so that refunds in parts come to what one refund of them all would.
+    net_of_tax(refunded_before.plus(refund)?, invoice)?.minus(net_of_tax(refunded_before, invoice)?)
 }
 
 /// The part of the subtotal that is in `gross`, a part of the total. By the invoice's own figures and not by its tax

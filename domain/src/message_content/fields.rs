@@ -179,7 +179,7 @@ impl<'a, 'p> Fields<'a, 'p> {
 
 /// Whether the text is an absolute http(s) URL with a host. The provider fetches it, so reachability is not our
 /// question; this only catches what can never work.
-fn is_web_url(url: &str) -> bool {
+pub fn is_web_url(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else { return false };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
     (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))

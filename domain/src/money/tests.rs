@@ -30,6 +30,16 @@ fn currencies_have_the_decimals_they_are_paid_in() {
 }
 
 #[test]
+fn minor_units_are_whole_and_come_back() {
+    let kwd = Money::rounded(decimal("-1.234"), "KWD".parse().unwrap());
+    for (money, units) in [(usd("29.5"), 2_950), (idr(299_000), 299_000), (kwd, -1_234)] {
+        assert_eq!(money.minor_units(), Some(units));
+        assert_eq!(Money::from_minor_units(units, money.currency()), money);
+    }
+    assert_eq!(Money::rounded(Decimal::MAX, Currency::IDR).minor_units(), None);
+}
+
+#[test]
 fn rounding_is_half_up_and_the_same_both_ways() {
     assert_eq!(usd("0.005").amount().to_string(), "0.01");
     assert_eq!(usd("0.00499").amount().to_string(), "0.00");
@@ -81,6 +91,7 @@ fn requests_are_read_strictly() {
 #[test]
 fn rates_and_percentages_have_their_own_ranges() {
     assert_eq!(parse_rate("0.0075"), Ok(decimal("0.0075")));
+    assert_eq!(parse_rate("00.00750").map(|rate| rate.to_string()), Ok("0.0075".to_owned()));
     assert_eq!(parse_rate("0.0000001"), Err(AmountError::TooManyDecimals { allowed: RATE_DECIMALS }));
     assert_eq!(parse_percent("12.5"), Ok(decimal("12.5")));
     assert_eq!(parse_percent("100"), Ok(Decimal::ONE_HUNDRED));

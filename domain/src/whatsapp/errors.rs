@@ -19,6 +19,8 @@ pub struct ProviderError {
     /// Graph: the exception's type; webhook: the error's title.
     pub title: Option<String>,
     pub message: Option<String>,
+    /// What Meta would show to a person who did this in its own pages.
+    pub for_people: Option<String>,
     /// What was wrong in this case, such as the parameter's name.
     pub details: Option<String>,
     /// The id by which Meta's support finds the request.
@@ -36,6 +38,7 @@ impl ProviderError {
             subcode: error.get("error_subcode").and_then(Value::as_i64),
             title: text("title").or_else(|| text("type")),
             message: text("message"),
+            for_people: text("error_user_msg"),
             details: error.pointer("/error_data/details").and_then(Value::as_str).map(ToOwned::to_owned),
             trace_id: text("fbtrace_id"),
             transient: error.get("is_transient").and_then(Value::as_bool).unwrap_or(false),
@@ -48,8 +51,8 @@ impl ProviderError {
     }
 
     /// The most specific words that Meta gave.
-    fn words(&self) -> Option<&str> {
-        [&self.details, &self.message, &self.title]
+    pub fn words(&self) -> Option<&str> {
+        [&self.details, &self.for_people, &self.message, &self.title]
             .into_iter()
             .flatten()
             .map(|text| text.trim())

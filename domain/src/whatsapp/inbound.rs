@@ -13,7 +13,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub use message::{Echo, InboundMessage};
-pub use status::{DeliveryStatus, Pricing, StatusUpdate, TemplateStatus};
+pub use status::{DeliveryStatus, Pricing, StatusUpdate, TemplateChange, TemplateUpdate};
 
 use super::errors::ProviderError;
 use super::repair::mended;
@@ -26,6 +26,8 @@ pub const WEBHOOK_OBJECT: &str = "whatsapp_business_account";
 const FIELD_MESSAGES: &str = "messages";
 const FIELD_ECHOES: &str = "smb_message_echoes";
 const FIELD_TEMPLATE_STATUS: &str = "message_template_status_update";
+const FIELD_TEMPLATE_QUALITY: &str = "message_template_quality_update";
+const FIELD_TEMPLATE_CATEGORY: &str = "template_category_update";
 
 /// Why a body is not a WhatsApp webhook at all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -58,7 +60,7 @@ pub enum Item {
     /// A message that the business wrote in its WhatsApp Business app.
     Echo(Echo),
     Status(StatusUpdate),
-    TemplateStatus(TemplateStatus),
+    Template(TemplateUpdate),
     /// Trouble with the account or the app as a whole, not with one message.
     AccountError(ProviderError),
     /// Understood, and of no interest: a field or a status that changes nothing here.
@@ -121,14 +123,23 @@ pub fn interpret(change: &Value) -> Vec<Item> {
     let Some(field) = change.get("field").and_then(Value::as_str) else {
         return malformed("field: missing or not a string");
     };
-    if !matches!(field, FIELD_MESSAGES | FIELD_ECHOES | FIELD_TEMPLATE_STATUS) {
+    const OF_INTEREST: [&str; 5] = [
+        FIELD_MESSAGES,
+        FIELD_ECHOES,
+        FIELD_TEMPLATE_STATUS,
+        FIELD_TEMPLATE_QUALITY,
+        FIELD_TEMPLATE_CATEGORY,
+    ];
+    if !OF_INTEREST.contains(&field) {
         return vec![Item::Ignored { field: field.to_owned() }];
     }
     let Some(value) = change.get("value").filter(|value| value.is_object()) else {
         return malformed("value: missing or not an object");
     };
     let items = match field {
-        FIELD_TEMPLATE_STATUS => vec![item(value, status::template_status(value).map(Item::TemplateStatus))],
+        FIELD_TEMPLATE_STATUS => vec![template(value, status::template_status(value))],
+        FIELD_TEMPLATE_QUALITY => vec![template(value, status::template_quality(value))],
+        FIELD_TEMPLATE_CATEGORY => vec![template(value, status::template_category(value))],
         FIELD_ECHOES => each(value, "message_echoes", |raw| message::echo(raw).map(Item::Echo)),
         _ => messages_change(value),
     };
@@ -154,6 +165,10 @@ fn each(value: &Value, key: &str, read: impl Fn(&Value) -> Result<Item, String>)
         Some(Value::Array(raws)) => raws.iter().map(|raw| item(raw, read(raw))).collect(),
         Some(other) => vec![Item::Malformed { reason: format!("{key}: not a list"), raw: other.clone() }],
     }
+}
+
+fn template(value: &Value, change: Result<TemplateChange, String>) -> Item {
+    item(value, change.and_then(|change| status::template_update(value, change)).map(Item::Template))
 }
 
 fn item(raw: &Value, read: Result<Item, String>) -> Item {

@@ -5,12 +5,14 @@
 //! - [`outbound`]: a [`MessageContent`](crate::message_content::MessageContent) → the body of
 //!   `POST /{phone_number_id}/messages`, and the answer to it.
 //! - [`template`]: which values an approved template asks for, and how they are passed.
+//! - [`template_list`]: the templates of a business account, as Meta lists them.
 //! - [`errors`]: Meta's error codes in plain English, and whether another attempt can help.
 
 pub mod errors;
 pub mod inbound;
 pub mod outbound;
 pub mod template;
+pub mod template_list;
 
 mod error_codes;
 mod repair;
@@ -19,8 +21,8 @@ mod tests;
 
 pub use errors::{ProviderError, Retry, SendFailure};
 pub use inbound::{
-    Change, DeliveryStatus, Echo, InboundMessage, Item, NotAWebhook, Pricing, StatusUpdate, TemplateStatus,
-    interpret, parse,
+    Change, DeliveryStatus, Echo, InboundMessage, Item, NotAWebhook, Pricing, StatusUpdate, TemplateChange,
+    TemplateUpdate, interpret, parse,
 };
 pub use outbound::{NotSendable, OutgoingMessage, parse_send_response, read_receipt_body};
 pub use template::TemplateRef;

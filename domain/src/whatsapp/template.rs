@@ -94,6 +94,11 @@ impl TemplateRef {
         problems
     }
 
+    /// Whether the header shows a picture, film or file, so that messages need an address of one.
+    pub fn takes_header_media(&self) -> bool {
+        !matches!(Self { header_media_url: None, ..self.clone() }.header_media(), Ok(None))
+    }
+
     /// The body as the customer will read it; a placeholder without a value stays as it is. `None` when the
     /// definition has no body text.
     pub fn rendered_body(&self, variables: &Variables) -> Option<String> {

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::aggregate::Aggregate;
 use domain::automation::TriggerType;
 use domain::automation_item::{AutomationItem, AutomationItemEvent, ItemStatus, Step};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -50,6 +51,15 @@ fn field<T: serde::de::DeserializeOwned>(event: &Event, pointer: &str) -> Option
     event.body.pointer(pointer).and_then(|value| serde_json::from_value(value.clone()).ok())
 }
 
+/// What counts of a run. Runs hold much more, and each is counted twice.
+#[derive(Deserialize)]
+struct Judged {
+    evaluated_at: DateTime<Utc>,
+    repeated: bool,
+    matched: bool,
+    executed: bool,
+}
+
 pub struct RuleDays;
 
 impl Fold for RuleDays {
@@ -65,7 +75,7 @@ impl Fold for RuleDays {
     }
 
     fn apply(key: &Key, row: Option<RuleDayRow>, event: &Event) -> Result<Option<RuleDayRow>, FoldError> {
-        let AutomationItemEvent::RuleRan(run) = decode(event)? else { return Ok(row) };
+        let run = Judged::deserialize(&event.body)?;
         let rule_id = serde_json::from_value(key.get(1).cloned().unwrap_or_default())?;
         let mut row = row.unwrap_or_else(|| RuleDayRow {
             tenant_id: event.tenant_id,

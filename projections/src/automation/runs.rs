@@ -105,6 +105,9 @@ fn result(run: &RuleRan) -> Value {
         if let Some(reason) = &action.reason {
             shown.insert("reason".to_owned(), json!(reason));
         }
+        if action.permanent {
+            shown.insert("permanent".to_owned(), json!(true));
+        }
         if let Some(position) = action.position {
             shown.insert("event_position".to_owned(), json!(position));
         }

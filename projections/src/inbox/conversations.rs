@@ -53,6 +53,11 @@ impl Fold for Conversations {
     ) -> Result<Option<ConversationRow>, FoldError> {
         let body: ConversationEvent = decode(event)?;
         let created_at = row.as_ref().map_or(event.recorded_at, |r| r.created_at);
+        // What is not seen here leaves the row's `ETag` alone.
+        let (version, updated_at) = match &row {
+            Some(row) if !Conversation::is_seen(&body) => (row.version, row.updated_at),
+            _ => (event.version, event.recorded_at),
+        };
         let mut state = row.map(to_state).unwrap_or_default();
         state.evolve(&body, event.context());
         if !state.exists() {
@@ -75,9 +80,9 @@ impl Fold for Conversations {
             ai_stopped: state.ai_stopped,
             last_customer_message_at: state.last_customer_message_at,
             last_message_at: state.last_message_at.unwrap_or(created_at),
-            version: event.version,
+            version,
             created_at,
-            updated_at: event.recorded_at,
+            updated_at,
         }))
     }
 }
@@ -96,8 +101,9 @@ fn to_state(row: ConversationRow) -> Conversation {
         last_customer_message_at: row.last_customer_message_at,
         last_customer_external_id: None,
         last_message_at: Some(row.last_message_at),
-        // Kept in a read model of its own.
+        // Kept in read models of their own.
         sla: SlaState::default(),
+        reopened_at: None,
         created_at: Some(row.created_at),
     }
 }

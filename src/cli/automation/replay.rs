@@ -16,6 +16,7 @@ use domain::event::EventBody;
 use projections::automation::runs::RunRow;
 use serde_json::{Value, json};
 use uuid::Uuid;
+use worker::automation::rules::RuleSet;
 
 use super::{At, Case, case_of};
 
@@ -48,8 +49,7 @@ pub(super) async fn judge(store: &Store, event: Uuid, at: At, as_json: bool) -> 
 
 async fn now(store: &Store, case: &Case) -> Result<Setting> {
     let at = store.clock().now();
-    let rules = worker::automation::plan::rules(store, case.tenant_id).await?;
-    let control = worker::automation::plan::control(store, case.tenant_id).await?;
+    let RuleSet { rules, control, .. } = worker::automation::rules::of_tenant(store, case.tenant_id).await?;
     let cooldowns = Cooldowns::of(store, case.tenant_id);
     let mut cooling = Vec::new();
     for rule in &rules {

@@ -110,11 +110,18 @@ fn in_words(story: &Value) -> Result<String, std::fmt::Error> {
     }
     writeln!(out, "\nFacts")?;
     for (name, fact) in story["facts"].as_object().into_iter().flatten() {
-        writeln!(out, "  {name}: {}", plain(fact))?;
+        match fact.as_object() {
+            Some(parts) => {
+                writeln!(out, "  {name}")?;
+                for (part, value) in parts.iter().filter(|(_, value)| !value.is_null()) {
+                    writeln!(out, "    {part}: {}", plain(value))?;
+                }
+            }
+            None => writeln!(out, "  {name}: {}", plain(fact))?,
+        }
     }
     writeln!(out, "\nRules, in the order in which they were judged")?;
-    let mut rules: Vec<&Value> = story["rules"].as_array().into_iter().flatten().collect();
-    rules.sort_by_key(|rule| plain(&rule["result"]["evaluated_at"]));
+    let rules = story["rules"].as_array().map_or(&[][..], Vec::as_slice);
     if rules.is_empty() {
         writeln!(out, "  none")?;
     }

@@ -136,7 +136,7 @@ async fn a_killed_server_is_started_again_with_its_data() {
 }
 
 #[tokio::test]
-async fn a_pid_file_that_names_a_living_stranger_does_not_block_the_start() {
+async fn lock_files_that_name_a_living_stranger_do_not_block_the_start() {
     let dir = DataDir::new("stale");
     dir.start().unwrap().close().unwrap();
     let data = dir.data().unwrap();
@@ -149,7 +149,8 @@ async fn a_pid_file_that_names_a_living_stranger_does_not_block_the_start() {
     }
     let mut stranger = sleep.spawn().unwrap();
     let line = format!("{}\n{}\n1\n5432\n\n\n  1 1\nready\n", stranger.id(), data.display());
-    fs::write(data.join("postmaster.pid"), line).unwrap();
+    fs::write(data.join("postmaster.pid"), &line).unwrap();
+    fs::write(dir.0.join("postgres/run/.s.PGSQL.5432.lock"), &line).unwrap();
     let server = dir.start();
     stranger.kill().unwrap();
     stranger.wait().unwrap();

@@ -1,32 +1,34 @@
 //! Doing what a rule asks for. Everything inside is a command whose id follows from item, rule and index, so that doing
 //! it again changes nothing; a call to somebody else's server bears that id, for the receiver to tell a repetition.
 
+use std::collections::BTreeMap;
+
+use commands::automation_call::{self, Call};
+use commands::csat_survey::Ask;
 use commands::message::Outbound;
 use commands::store::{Decision, Origin};
 use commands::{
-    CommandError, Refusal, Store, automation_action, conversation, csat_survey, ids, message, sla,
+    CommandError, Refusal, Store, automation_action, chat_expiration_rule, conversation, csat_survey, ids,
+    message, sla, wa_template,
 };
 use domain::agent::Agent;
 use domain::aggregate::Aggregate;
 use domain::automation::RenderedAction;
 use domain::automation_item::{Enqueued, action_key};
+use domain::billing::LimitName;
 use domain::channel::Channel;
-use domain::contact::Contact;
 use domain::conversation::{Author, Conversation, ConversationEvent};
-use domain::csat_survey::CsatSurvey;
 use domain::division::Division;
 use domain::event::{Actor, ActorKind, Metadata};
-use domain::integration_account::IntegrationAccount;
 use domain::message_content::MessageContent;
 use domain::sla_policy::SlaPolicy;
-use projections::documents;
+use domain::wa_template::WaTemplate;
+use projections::usage;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Engine;
-
-/// The kind of the documents that `send_template` names.
-const TEMPLATES: &str = "wa_template";
+use super::failure::Failure;
+use super::{Engine, webhook};
 
 /// Which action of which rule for which item.
 pub(super) struct Acting<'a> {
@@ -36,10 +38,17 @@ pub(super) struct Acting<'a> {
     pub rule_id: Uuid,
     pub rule_name: &'a str,
     pub index: usize,
+    /// The item's version since this attempt began, and since the first of those that were interrupted before it.
+    pub attempt: i64,
+    pub begun: i64,
 }
 
-/// Where in the log the effect stands, if it left something there; or why there is none, for a person.
-pub(super) type Effect = Result<Option<i64>, String>;
+/// What a person reads when nobody knows whether a call arrived.
+const INTERRUPTED: &str = "The program was interrupted while calling, so the call may or may not have arrived. If it did not, \
+     retry: it bears the same webhook-id.";
+
+/// Where in the log the effect stands, if it left something there; or why there is none.
+pub(super) type Effect = Result<Option<i64>, Failure>;
 
 impl Acting<'_> {
     fn key(&self) -> Uuid {
@@ -60,8 +69,7 @@ impl Acting<'_> {
 pub(super) async fn act(engine: &Engine, acting: &Acting<'_>, action: &RenderedAction) -> Effect {
     let effect = match action {
         RenderedAction::CallWebhook { url, headers } => {
-            let body = webhook_body(acting);
-            return engine.webhooks.post(url, headers, acting.key(), &body).await.map(|()| None);
+            return call_webhook(engine, acting, url, headers).await;
         }
         RenderedAction::SendMessage { content } => {
             let content = MessageContent::Text { text: content.text.clone() };
@@ -79,7 +87,33 @@ pub(super) async fn act(engine: &Engine, acting: &Acting<'_>, action: &RenderedA
         }
         simple => decide(&engine.store, acting, |state| change(state, acting, simple)).await,
     };
-    effect.map_err(|error| reason(&error))
+    match effect {
+        // Refused now, but it took effect before the attempt that did it was interrupted.
+        Err(CommandError::Refused(refusal)) => match done_before(&engine.store, acting).await? {
+            Some(position) => Ok(Some(position)),
+            None => Err(CommandError::Refused(refusal).into()),
+        },
+        effect => Ok(effect?),
+    }
+}
+
+async fn call_webhook(
+    engine: &Engine,
+    acting: &Acting<'_>,
+    url: &str,
+    headers: &BTreeMap<String, String>,
+) -> Effect {
+    let Acting { tenant_id, attempt, begun, .. } = *acting;
+    let call = Call { tenant_id, key: acting.key(), attempt, begun };
+    if !automation_call::begin(&engine.store, call).await? {
+        return Err(Failure::permanent(INTERRUPTED));
+    }
+    let (body, now) = (webhook_body(acting), engine.store.clock().now());
+    webhook::call(&engine.outbound, url, headers, (call.key, now), &body).await.map(|()| None)
+}
+
+async fn done_before(store: &Store, acting: &Acting<'_>) -> Result<Option<i64>, CommandError> {
+    store.position_of(acting.tenant_id, acting.key()).await
 }
 
 /// What needs nothing but the conversation.
@@ -103,22 +137,6 @@ fn change(
     }
 }
 
-fn reason(error: &CommandError) -> String {
-    match error {
-        CommandError::Refused(refusal) if refusal.fields.is_empty() => {
-            format!("{}: {}", refusal.code, refusal.detail)
-        }
-        CommandError::Refused(refusal) => {
-            let fields = refusal.fields.iter().map(|field| format!("{} {}", field.field, field.message));
-            format!("{}: {}", refusal.code, fields.collect::<Vec<_>>().join(", "))
-        }
-        error => {
-            tracing::warn!(%error, "an action of automation failed");
-            "It could not be carried out at the moment.".to_owned()
-        }
-    }
-}
-
 fn gone(what: &str) -> CommandError {
     Refusal::conflict("target_gone", format!("The {what} does not exist any more.")).into()
 }
@@ -133,7 +151,7 @@ async fn decide(
 }
 
 async fn assign(store: &Store, acting: &Acting<'_>, agent_id: Uuid) -> Result<Option<i64>, CommandError> {
-    let agent: Agent = store.load(acting.tenant_id, agent_id).await?;
+    let (agent, _): (Agent, _) = store.current(acting.tenant_id, agent_id).await?;
     if !agent.exists() {
         return Err(gone("agent"));
     }
@@ -148,7 +166,7 @@ async fn assign_division(
     acting: &Acting<'_>,
     division_id: Uuid,
 ) -> Result<Option<i64>, CommandError> {
-    let division: Division = store.load(acting.tenant_id, division_id).await?;
+    let (division, _): (Division, _) = store.current(acting.tenant_id, division_id).await?;
     if !division.exists() {
         return Err(gone("division"));
     }
@@ -156,11 +174,11 @@ async fn assign_division(
 }
 
 async fn apply_sla(store: &Store, acting: &Acting<'_>, policy_id: Uuid) -> Result<Option<i64>, CommandError> {
-    let policy: SlaPolicy = store.load(acting.tenant_id, policy_id).await?;
+    let (policy, _): (SlaPolicy, _) = store.current(acting.tenant_id, policy_id).await?;
     if !policy.exists() {
         return Err(gone("SLA policy"));
     }
-    let state: Conversation = store.load(acting.tenant_id, acting.facts.conversation_id).await?;
+    let state = conversation_of(store, acting).await?;
     let hours = crate::sla::hours_of(store, acting.tenant_id, state.division_id).await?;
     let (terms, now) = (policy.as_policy(policy_id).terms(), store.clock().now());
     decide(store, acting, |state| sla::apply(state, &terms, &hours, now)).await
@@ -170,19 +188,18 @@ async fn send_template(
     store: &Store,
     acting: &Acting<'_>,
     template_id: Uuid,
-    variables: std::collections::BTreeMap<String, String>,
+    variables: BTreeMap<String, String>,
 ) -> Result<Option<i64>, CommandError> {
-    let state: Conversation = store.load(acting.tenant_id, acting.facts.conversation_id).await?;
+    let state = conversation_of(store, acting).await?;
     if state.channel != Channel::Whatsapp {
         return Err(Refusal::conflict("wrong_channel", "Only WhatsApp has message templates.").into());
     }
-    let known = {
-        let mut db = store.pool().acquire().await?;
-        documents::exists(&mut db, acting.tenant_id, TEMPLATES, template_id).await?
-    };
-    if !known {
+    let (template, _): (WaTemplate, _) = store.current(acting.tenant_id, template_id).await?;
+    if !template.exists() {
         return Err(gone("template"));
     }
+    let whose = (acting.tenant_id, state.account_id);
+    wa_template::check_for_account(store, whose, None, template_id, &variables).await?;
     send(store, acting, MessageContent::Template { template_id, variables }).await
 }
 
@@ -191,57 +208,30 @@ async fn send(
     acting: &Acting<'_>,
     content: MessageContent,
 ) -> Result<Option<i64>, CommandError> {
-    can_write(store, acting).await?;
+    let (tenant_id, now) = (acting.tenant_id, store.clock().now());
+    let state = conversation_of(store, acting).await?;
+    message::check_partners(store, tenant_id, &state).await?;
+    let _admission = usage::admit(store, acting.tenant_id, LimitName::MaxMessagesMonth).await?;
+    let rule = chat_expiration_rule::of_channel(store, tenant_id, state.channel).await?;
     let message_id = ids::named_id(acting.key(), "message");
     let outbound = Outbound { message_id, content, author: Author::Automation, refers_to: None };
-    let now = store.clock().now();
-    decide(store, acting, |state| message::queue(state, now, &outbound)).await
-}
-
-/// Whether the account can send and the contact can be written to.
-async fn can_write(store: &Store, acting: &Acting<'_>) -> Result<(), CommandError> {
-    let state: Conversation = store.load(acting.tenant_id, acting.facts.conversation_id).await?;
-    let account: IntegrationAccount = store.load(acting.tenant_id, state.account_id).await?;
-    if !account.exists() || !account.is_active {
-        let detail = "The account of this conversation is not active.";
-        return Err(Refusal::conflict("channel_inactive", detail).into());
-    }
-    let contact: Contact = store.load(acting.tenant_id, state.contact_id).await?;
-    if contact.erased_at.is_some() {
-        return Err(Refusal::conflict("contact_erased", "The contact was erased.").into());
-    }
-    Ok(())
+    decide(store, acting, |state| message::queue(state, &rule, now, &outbound)).await
 }
 
 /// A survey, and on WhatsApp within the messaging window the question to the customer.
 async fn send_csat(store: &Store, acting: &Acting<'_>) -> Result<Option<i64>, CommandError> {
-    let (conversation_id, now) = (acting.facts.conversation_id, store.clock().now());
-    let state: Conversation = store.load(acting.tenant_id, conversation_id).await?;
-    let open = store.claim_owner(acting.tenant_id, csat_survey::OPEN, &conversation_id.to_string()).await?;
-    if let Some(old) = open {
-        let origin = acting.origin().part("expire");
-        store.execute::<CsatSurvey>(&origin, old, |survey| Ok(csat_survey::expire(survey, old, now))).await?;
-    }
-    let id = ids::named_id(acting.key(), "survey");
-    let asked = store
-        .execute::<CsatSurvey>(&acting.origin(), id, |survey| {
-            csat_survey::request(survey, id, conversation_id, &state)
-        })
-        .await?;
-    if state.channel == Channel::Whatsapp && state.window_open(now) {
-        can_write(store, acting).await?;
-        let question = Outbound {
-            message_id: ids::named_id(acting.key(), "question"),
-            content: csat_survey::question(id),
-            author: Author::Survey,
-            refers_to: None,
-        };
-        let origin = acting.origin().part("ask");
-        store
-            .execute::<Conversation>(&origin, conversation_id, |state| message::queue(state, now, &question))
-            .await?;
-    }
+    let _admission = usage::admit(store, acting.tenant_id, LimitName::MaxMessagesMonth).await?;
+    let ask = Ask {
+        survey_id: ids::named_id(acting.key(), "survey"),
+        message_id: ids::named_id(acting.key(), "question"),
+        conversation_id: acting.facts.conversation_id,
+    };
+    let asked = csat_survey::ask(store, &acting.origin(), &ask).await?;
     Ok((asked.position > 0).then_some(asked.position))
+}
+
+async fn conversation_of(store: &Store, acting: &Acting<'_>) -> Result<Conversation, CommandError> {
+    Ok(store.current(acting.tenant_id, acting.facts.conversation_id).await?.0)
 }
 
 fn webhook_body(acting: &Acting<'_>) -> serde_json::Value {

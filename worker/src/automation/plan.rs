@@ -7,17 +7,18 @@ use commands::automation_cooldown::Cooldowns;
 use commands::{CommandError, Store};
 use domain::automation::evaluate::ConditionReport;
 use domain::automation::{Control, Facts, RenderedAction, Rule, RuleOutcome, SkipReason, evaluate};
-use domain::automation_control::{self, AutomationControl};
 use domain::automation_item::{ActionOutcome, AutomationItem, Enqueued, RecordedRule, RuleRan};
-use domain::automation_rule::AutomationRule;
-use projections::documents;
 use uuid::Uuid;
+
+use super::rules::RuleSet;
 
 /// What is to be done about an item.
 pub(super) enum Plan {
     Run(Vec<Planned>),
-    /// Automation is paused: the reasons are recorded if a person asked, and nothing happens.
-    Paused(Vec<Planned>),
+    /// A person asked for it during a pause: the reason is recorded, and nothing happens.
+    Hold(Vec<Planned>),
+    /// Automation has been paused since the item was claimed.
+    Wait,
     /// The facts can't be read any more.
     Erased,
 }
@@ -39,6 +40,7 @@ pub(super) struct Planned {
 /// Where an item stands.
 pub(super) struct Standing<'s> {
     pub store: &'s Store,
+    pub set: &'s RuleSet,
     pub tenant_id: Uuid,
     pub item_id: Uuid,
     pub item: &'s AutomationItem,
@@ -47,22 +49,25 @@ pub(super) struct Standing<'s> {
 }
 
 pub(super) async fn make(standing: &Standing<'_>) -> Result<Plan, CommandError> {
-    let Standing { store, tenant_id, item, facts: enqueued, now, .. } = standing;
+    let Standing { set: RuleSet { rules, control, .. }, item, facts: enqueued, now, .. } = standing;
     let Some(payload) = enqueued.payload.known() else { return Ok(Plan::Erased) };
     let facts = Facts::new(enqueued.trigger, payload.clone())
         .map_err(|problem| CommandError::failed(format!("{} {}", problem.field, problem.message)))?;
+    let planned = |outcomes: &[RuleOutcome<'_>]| -> Vec<Planned> {
+        outcomes.iter().map(|outcome| planned(outcome, &facts, *now)).collect()
+    };
+    if control.paused_at(*now) {
+        if item.reprocessed_from.is_none() || !item.runs.is_empty() {
+            return Ok(Plan::Wait);
+        }
+        return Ok(Plan::Hold(planned(&evaluate(rules, &facts, *now, control, &|_, _| true))));
+    }
     if !item.runs.is_empty() {
         return Ok(Plan::Run(unfinished(item, &facts)));
     }
-    let control = control(store, *tenant_id).await?;
-    let rules = rules(store, *tenant_id).await?;
-    if control.paused_at(*now) {
-        let outcomes = evaluate(&rules, &facts, *now, &control, &|_, _| true);
-        return Ok(Plan::Paused(outcomes.iter().map(|outcome| planned(outcome, &facts, *now)).collect()));
-    }
-    let lost = claim_cooldowns(standing, &rules, &facts, &control).await?;
-    let outcomes = evaluate(&rules, &facts, *now, &control, &|rule_id, _| !lost.contains(&rule_id));
-    Ok(Plan::Run(outcomes.iter().map(|outcome| planned(outcome, &facts, *now)).collect()))
+    let lost = claim_cooldowns(standing, rules, &facts, control).await?;
+    let outcomes = evaluate(rules, &facts, *now, control, &|rule_id, _| !lost.contains(&rule_id));
+    Ok(Plan::Run(planned(&outcomes)))
 }
 
 /// The runs of this round in which an action failed, as they were judged then.
@@ -126,25 +131,4 @@ async fn claim_cooldowns(
         known.insert(rule.id, got);
     }
     Ok(known.into_iter().filter(|(_, got)| !got).map(|(rule_id, _)| rule_id).collect())
-}
-
-/// The tenant's switch.
-///
-/// # Errors
-/// Database errors.
-pub async fn control(store: &Store, tenant_id: Uuid) -> Result<Control, CommandError> {
-    let mut db = store.pool().acquire().await?;
-    let id = automation_control::stream_id(tenant_id);
-    let document = documents::get::<AutomationControl>(&mut db, tenant_id, id).await?;
-    Ok(document.map(|document| document.state.control).unwrap_or_default())
-}
-
-/// All of the tenant's rules.
-///
-/// # Errors
-/// Database errors.
-pub async fn rules(store: &Store, tenant_id: Uuid) -> Result<Vec<Rule>, CommandError> {
-    let mut db = store.pool().acquire().await?;
-    let documents = documents::list::<AutomationRule>(&mut db, tenant_id).await?;
-    Ok(documents.iter().filter_map(|document| document.state.as_rule(document.id)).collect())
 }

@@ -2,10 +2,11 @@
 //! and was replaced can't record anything any more, and what it did bears the same command ids as what its successor does.
 
 use commands::automation_item::{self, Verdict};
-use commands::store::{Decided, Decision, Origin};
+use commands::failpoint::{self, Failpoint};
+use commands::store::{HEAD, Origin};
 use commands::{CommandError, ids};
 use domain::aggregate::Aggregate;
-use domain::automation::retry::{is_stale, retry_delay};
+use domain::automation::retry::{MAX_ATTEMPTS, is_stale, retry_delay};
 use domain::automation_item::{
     ActionOutcome, ActionRecord, AutomationItem, Enqueued, ItemStatus, RuleRan, run_id,
 };
@@ -18,9 +19,11 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::act::{Acting, act};
+use super::failure::Failure;
 use super::plan::{self, Plan, Planned, Standing};
 
 const ERASED: &str = "The contact was erased before the rules were judged.";
+const INTERRUPTED: &str = "Its last attempt was interrupted.";
 
 /// An item as an attempt finds it.
 struct Found {
@@ -32,44 +35,54 @@ struct Found {
 }
 
 impl Engine {
-    /// Does what is due for an item; answers the last position written, 0 if there was nothing to do.
+    /// Does what is due for an item; answers the position that the read model must have passed before the item can be
+    /// looked for again.
     pub(super) async fn work(&self, tenant_id: Uuid, item_id: Uuid) -> Result<i64, CommandError> {
-        let Some(found) = self.find(tenant_id, item_id).await? else { return Ok(0) };
-        let worked = match self.plan(&found).await {
-            Ok(Plan::Erased) => {
-                let verdict = Verdict::Failed { error: ERASED.to_owned(), next_at: None };
-                self.judge(&found, &[], &verdict).await
+        let log_id = self.store.log_of(tenant_id).await?;
+        let worked = match self.find(tenant_id, item_id).await? {
+            Some(found) => self.attempt(found).await,
+            None => Ok(None),
+        };
+        match worked {
+            Ok(Some(position)) => return Ok(position),
+            // Another worker has the item; what it records counts.
+            Err(CommandError::Refused(refusal)) if refusal.reason == Reason::Stale => {}
+            Ok(None) => {}
+            Err(error) => return Err(error),
+        }
+        // The read model is behind: it shows as due what is not.
+        Ok(*self.store.progress().follow(HEAD, log_id).borrow())
+    }
+
+    /// Nothing if the item is to wait; otherwise the last position written.
+    async fn attempt(&self, found: Found) -> Result<Option<i64>, CommandError> {
+        let unjudged = |planned: &[Planned]| -> Vec<RuleRan> {
+            planned.iter().map(|rule| ran(&found, rule, Vec::new(), 0)).collect()
+        };
+        let position = match self.plan(&found).await {
+            Ok(Plan::Wait) => return Ok(None),
+            Ok(Plan::Erased) => self.judge(&found, &[], &given_up(ERASED)).await,
+            // Whoever began the last attempt did not come back from it.
+            Ok(_) if found.item.attempts >= MAX_ATTEMPTS => {
+                self.judge(&found, &[], &given_up(INTERRUPTED)).await
             }
-            // A pause that began since the item was claimed: it waits like the others.
-            Ok(Plan::Paused(_)) if found.item.reprocessed_from.is_none() => return Ok(0),
-            Ok(Plan::Paused(planned)) => {
-                let runs: Vec<RuleRan> =
-                    planned.iter().map(|rule| ran(&found, rule, Vec::new(), 0)).collect();
-                self.judge(&found, &runs, &Verdict::Held).await
-            }
+            Ok(Plan::Hold(planned)) => self.judge(&found, &unjudged(&planned), &Verdict::Held).await,
             Ok(Plan::Run(planned)) if planned.iter().all(|rule| rule.actions.is_empty()) => {
-                let runs: Vec<RuleRan> =
-                    planned.iter().map(|rule| ran(&found, rule, Vec::new(), 0)).collect();
-                self.judge(&found, &runs, &Verdict::Done).await
+                self.judge(&found, &unjudged(&planned), &Verdict::Done).await
             }
             Ok(Plan::Run(planned)) => self.carry_out(found, planned).await,
             Err(error) => {
-                tracing::warn!(%item_id, %error, "an automation item could not be judged");
+                tracing::warn!(item_id = %found.item_id, %error, "an automation item could not be judged");
                 let verdict = self.failure(error.to_string(), found.item.attempts + 1);
                 self.judge(&found, &[], &verdict).await
             }
         };
-        match worked {
-            // Another worker has the item; what it records counts.
-            Err(CommandError::Refused(refusal)) if refusal.reason == Reason::Stale => Ok(0),
-            worked => worked,
-        }
+        position.map(Some)
     }
 
     async fn find(&self, tenant_id: Uuid, item_id: Uuid) -> Result<Option<Found>, CommandError> {
-        let origin = Origin::new(tenant_id, Metadata::new(Actor::system(), item_id));
-        let Decided { state: item, version, .. } =
-            self.store.execute::<AutomationItem>(&origin, item_id, |_| Ok(Decision::nothing())).await?;
+        // Read anew: the facts may have been erased since anybody remembered them.
+        let (item, version) = self.store.reload::<AutomationItem>(tenant_id, item_id).await?;
         let open = matches!(item.status, ItemStatus::Pending | ItemStatus::Processing) && item.exists();
         let facts = item.facts.clone().filter(|_| open);
         Ok(facts.map(|facts| Found { tenant_id, item_id, version, item, facts }))
@@ -77,8 +90,10 @@ impl Engine {
 
     async fn plan(&self, found: &Found) -> Result<Plan, CommandError> {
         let Found { tenant_id, item_id, item, facts, .. } = found;
+        let set = self.rules.of(&self.store, *tenant_id).await?;
         let (store, now) = (&self.store, self.store.clock().now());
-        plan::make(&Standing { store, tenant_id: *tenant_id, item_id: *item_id, item, facts, now }).await
+        plan::make(&Standing { store, set: &set, tenant_id: *tenant_id, item_id: *item_id, item, facts, now })
+            .await
     }
 
     /// Records in one go what needed no doing.
@@ -95,16 +110,15 @@ impl Engine {
             .execute::<AutomationItem>(&found.origin(found.version), found.item_id, automation_item::start)
             .await?;
         (found.version, found.item) = (started.version, started.state);
+        failpoint::reached(Failpoint::ItemStarted).await;
         let mut runs = Vec::with_capacity(planned.len());
         for rule in &planned {
             let begun = Instant::now();
             let actions = self.act_for(&found, rule).await;
             runs.push(ran(&found, rule, actions, millis(begun)));
         }
-        let verdict = match first_failure(&runs) {
-            Some(error) => self.failure(error, found.item.attempts),
-            None => Verdict::Done,
-        };
+        let verdict = self.verdict(&runs, found.item.attempts);
+        failpoint::reached(Failpoint::ActionsDone).await;
         let conclude = |state: &AutomationItem| automation_item::conclude(state, &runs, &verdict);
         let done = self.store.execute(&found.origin(found.version), found.item_id, conclude).await?;
         metrics::counter!("automation_items_total").increment(1);
@@ -123,10 +137,15 @@ impl Engine {
                 kind: action.name().to_owned(),
                 outcome,
                 reason,
+                permanent: false,
                 duration_ms: millis(begun),
                 position,
                 rendered: rendered.clone(),
             };
+            if let Some(given_up) = found.item.given_up(rule.rule_id, index) {
+                records.push(given_up.clone());
+                continue;
+            }
             records.push(match found.item.done(rule.rule_id, index) {
                 Some(position) => record(ActionOutcome::AlreadyDone, None, position),
                 None if stale && action.is_customer_facing() => {
@@ -135,11 +154,22 @@ impl Engine {
                 }
                 None => match act(self, &acting(found, rule, index), action).await {
                     Ok(position) => record(ActionOutcome::Done, None, position),
-                    Err(reason) => record(ActionOutcome::Failed, Some(reason), None),
+                    Err(Failure { reason, permanent }) => {
+                        ActionRecord { permanent, ..record(ActionOutcome::Failed, Some(reason), None) }
+                    }
                 },
             });
         }
         records
+    }
+
+    /// What failed for good is not waited for; as long as anything else failed there is another attempt.
+    fn verdict(&self, runs: &[RuleRan], attempts: u32) -> Verdict {
+        let Some(error) = first_failure(runs) else { return Verdict::Done };
+        if failures(runs).all(|(_, action)| action.permanent) {
+            return Verdict::Failed { error, next_at: None };
+        }
+        self.failure(error, attempts)
     }
 
     fn failure(&self, error: String, attempts: u32) -> Verdict {
@@ -172,6 +202,8 @@ fn acting<'a>(found: &'a Found, rule: &'a Planned, index: usize) -> Acting<'a> {
         rule_id: rule.rule_id,
         rule_name: &rule.rule.name,
         index,
+        attempt: found.version,
+        begun: found.item.begun,
     }
 }
 
@@ -195,12 +227,19 @@ fn ran(found: &Found, rule: &Planned, actions: Vec<ActionRecord>, duration_ms: i
     }
 }
 
+fn given_up(error: &str) -> Verdict {
+    Verdict::Failed { error: error.to_owned(), next_at: None }
+}
+
+fn failures(runs: &[RuleRan]) -> impl Iterator<Item = (&RuleRan, &ActionRecord)> {
+    let failed = |action: &&ActionRecord| action.outcome == ActionOutcome::Failed;
+    runs.iter().flat_map(move |run| run.actions.iter().filter(failed).map(move |action| (run, action)))
+}
+
 fn first_failure(runs: &[RuleRan]) -> Option<String> {
-    runs.iter().find_map(|run| {
-        let failed = run.actions.iter().find(|action| action.outcome == ActionOutcome::Failed)?;
-        let reason = failed.reason.as_deref().unwrap_or_default();
-        Some(format!("{} of the rule \"{}\": {reason}", failed.kind, run.rule.name))
-    })
+    let (run, failed) = failures(runs).next()?;
+    let reason = failed.reason.as_deref().unwrap_or_default();
+    Some(format!("{} of the rule \"{}\": {reason}", failed.kind, run.rule.name))
 }
 
 fn millis(since: Instant) -> i64 {

@@ -1,6 +1,5 @@
 //! The facts at the moment of an event: the conversation as the event left it, and everyone and everything around it.
 
-use commands::store::{Decision, Origin};
 use commands::{CommandError, Store};
 use domain::agent::Agent;
 use domain::aggregate::Aggregate;
@@ -31,7 +30,7 @@ pub(super) async fn take(
 ) -> Result<Option<Enqueued>, CommandError> {
     let tenant_id = event.tenant_id;
     let (before, state) = around(store, trigger, event).await?;
-    let contact: Contact = store.load(tenant_id, state.contact_id).await?;
+    let (contact, _): (Contact, _) = store.current(tenant_id, state.contact_id).await?;
     if contact.erased_at.is_some() {
         return Ok(None);
     }
@@ -80,11 +79,9 @@ async fn around(
     // Mostly nothing has happened since, and the state of now is at hand. Only a change of status asks for what was
     // before.
     if trigger != TriggerType::StatusChanged {
-        let origin = Origin::new(event.tenant_id, event.metadata.clone());
-        let now =
-            store.execute::<Conversation>(&origin, event.stream_id, |_| Ok(Decision::nothing())).await?;
-        if now.version == event.version {
-            return Ok((now.state.status, now.state));
+        let (state, version) = store.current::<Conversation>(event.tenant_id, event.stream_id).await?;
+        if version == event.version {
+            return Ok((state.status, state));
         }
     }
     let mut state = Conversation::default();

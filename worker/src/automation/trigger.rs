@@ -5,20 +5,20 @@
 
 use std::time::Duration;
 
-use commands::store::{EVENT_COLUMNS, Origin, event_from_row};
+use commands::failpoint::{self, Failpoint};
+use commands::store::{Append, Expected, Part};
 use commands::{CommandError, Store, automation_item, ids};
 use domain::aggregate::Aggregate;
 use domain::automation::TriggerType;
 use domain::automation_item::{AutomationItem, item_id};
 use domain::conversation::Conversation;
-use domain::event::{Actor, ActorKind, Metadata, Recorded};
+use domain::event::{Actor, ActorKind, Metadata};
 use futures::StreamExt;
 use projections::event::{Event, FoldError};
 use projections::projection::Projection;
 use projections::row;
 use projections::table::{Fold, Key, table};
-use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -86,7 +86,7 @@ impl Fold for Triggers {
 /// Makes items of one log's events until stopped. `scale` multiplies the waits after a failure.
 pub async fn run(store: Store, log_id: i16, scale: f64, stop: CancellationToken) {
     let lease = Lease::new(store.clone(), NAME, log_id);
-    let mut news = store.progress().follow(NAME, log_id);
+    let mut news = store.progress().follow_changes(NAME, log_id);
     while !stop.is_cancelled() {
         news.mark_unchanged();
         let rest = match step(&store, &lease, log_id, scale).await {
@@ -135,6 +135,7 @@ async fn step(store: &Store, lease: &Lease, log_id: i16, scale: f64) -> Result<b
             }
         }
     }
+    failpoint::reached(Failpoint::TriggersEnqueued).await;
     // Not synced: what is not deleted after a crash is enqueued again, which makes nothing new.
     let mut tx = unsynced(store.pool()).await?;
     sqlx::query("DELETE FROM automation_triggers WHERE log_id = $1 AND position = ANY ($2)")
@@ -174,34 +175,41 @@ async fn enqueue(store: &Store, log_id: i16, position: i64) -> Result<(), Comman
     // Nothing is done about a person who has been forgotten.
     let Some(facts) = snapshot::take(store, trigger, &event).await? else { return Ok(()) };
     let id = item_id(event.tenant_id, trigger, event.event_id);
+    let decided = automation_item::enqueue(&AutomationItem::default(), &facts)?;
+    // Taken for new without looking: where it is not, its version says so, and nothing is to be done.
+    let item = Part::of::<AutomationItem>(id, Expected::Version(0), &decided.events);
     let metadata = Metadata {
         causation_id: Some(event.event_id),
         ..Metadata::new(Actor::system(), event.metadata.correlation_id)
     };
-    let origin =
-        Origin { command_id: ids::named_id(id, "enqueue"), ..Origin::new(event.tenant_id, metadata) };
-    store.execute::<AutomationItem>(&origin, id, |state| automation_item::enqueue(state, &facts)).await?;
+    store
+        .append(Append {
+            tenant_id: event.tenant_id,
+            command_id: ids::named_id(id, "enqueue"),
+            metadata,
+            streams: vec![item.0],
+            claims: Vec::new(),
+            releases: Vec::new(),
+        })
+        .await?;
     Ok(())
 }
 
 /// The event at a position, opened.
-async fn event_at(store: &Store, log_id: i16, position: i64) -> Result<Recorded<Value>, CommandError> {
-    let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE log_id = $1 AND position = $2");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(log_id).bind(position).fetch_one(store.pool()).await?;
-    let mut event = event_from_row(&row)?;
-    let keys = store.vault().keys_of(std::iter::once((event.tenant_id, &event.body))).await?;
-    keys.open(event.tenant_id, &mut event.body);
-    Ok(event)
+async fn event_at(store: &Store, log_id: i16, position: i64) -> Result<Event, CommandError> {
+    let found = store.read_log(log_id, position - 1, 1).await?.pop();
+    found.ok_or_else(|| CommandError::failed(format!("log {log_id} has no event {position}")))
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use domain::event::Recorded;
 
     use super::*;
 
     fn event(event_type: &str, actor: Actor) -> Event {
-        Event {
+        std::sync::Arc::new(Recorded {
             log_id: 1,
             position: 5,
             tenant_id: Uuid::from_u128(1),
@@ -215,7 +223,7 @@ mod tests {
             metadata: Metadata::new(actor, Uuid::from_u128(5)),
             recorded_at: DateTime::UNIX_EPOCH,
             body: json!({}),
-        }
+        })
     }
 
     #[test]

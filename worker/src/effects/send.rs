@@ -11,6 +11,8 @@ use domain::conversation::{Conversation, ConversationEvent, MessageQueued};
 use domain::event::{Actor, EventBody, Metadata};
 use domain::integration_account::IntegrationAccount;
 use domain::message::Message;
+use domain::message_content::MessageContent;
+use domain::wa_template::WaTemplate;
 use domain::whatsapp::{OutgoingMessage, Retry, SendFailure, parse_send_response, read_receipt_body};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
@@ -67,7 +69,15 @@ async fn send_message(
         return Ok(Unsendable("The contact was erased before this was sent.".to_owned()).into());
     };
     let callback_data = message.message_id.to_string();
+    let template = match content {
+        MessageContent::Template { template_id, .. } => {
+            let (template, _): (WaTemplate, _) = sender.store.current(effect.tenant_id, *template_id).await?;
+            template.exists().then(|| template.reference())
+        }
+        _ => None,
+    };
     let outgoing = OutgoingMessage {
+        template: template.as_ref(),
         refers_to: message.refers_to.as_deref(),
         callback_data: Some(&callback_data),
         ..OutgoingMessage::new(&profile.address, content)

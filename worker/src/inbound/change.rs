@@ -8,12 +8,12 @@ use commands::{CommandError, Store, ids};
 use domain::channel::Channel;
 use domain::contact::Profile;
 use domain::integration_account::IntegrationAccount;
-use domain::whatsapp::{self, InboundMessage, Item, StatusUpdate};
+use domain::whatsapp::{self, InboundMessage, Item, StatusUpdate, TemplateUpdate};
 use projections::documents;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Verdict, status};
+use super::{Verdict, status, template};
 
 /// The lists of a change whose elements are items.
 const LISTS: [&str; 4] = ["messages", "statuses", "errors", "message_echoes"];
@@ -28,6 +28,10 @@ pub(super) enum Work {
         division_id: Option<Uuid>,
     },
     Status(Box<StatusUpdate>),
+    Template {
+        update: Box<TemplateUpdate>,
+        waba_id: String,
+    },
     /// Decided while reading.
     Nothing(Verdict),
 }
@@ -63,6 +67,11 @@ pub(super) async fn works_of(
                 Work::Message { message: Box::new(message), division_id: account.division_id }
             }
             Item::Status(update) => Work::Status(Box::new(update)),
+            // The account was found by this id, unless it was given another one since.
+            Item::Template(update) => match account.config.text("waba_id") {
+                Some(waba_id) => Work::Template { update: Box::new(update), waba_id: waba_id.to_owned() },
+                None => Work::Nothing(Verdict::Failed("the account has no waba_id".to_owned())),
+            },
             Item::Malformed { reason, raw } => {
                 keep_malformed(store, row, index, &change, &raw, reason).await?;
                 Work::Nothing(Verdict::Done)
@@ -92,14 +101,13 @@ async fn account_of(
 fn why_ignored(item: &Item, row: &Due) -> String {
     match item {
         Item::Echo(_) => "written in the WhatsApp Business app".to_owned(),
-        Item::TemplateStatus(template) => format!("template {} is {}", template.name, template.event),
         Item::AccountError(error) => {
             let reason = whatsapp::SendFailure::from_error(error).explanation;
             tracing::warn!(account_id = ?row.account_id, code = error.code, reason, "an account reports trouble");
             reason
         }
         Item::Ignored { field } => format!("nothing here depends on {field}"),
-        Item::Message(_) | Item::Status(_) | Item::Malformed { .. } => String::new(),
+        Item::Message(_) | Item::Status(_) | Item::Template(_) | Item::Malformed { .. } => String::new(),
     }
 }
 
@@ -143,11 +151,12 @@ fn only_item(change: &Value, item: &Value) -> Value {
 }
 
 impl Work {
-    /// Works with the same lane follow each other: one sender's messages, one message's statuses.
+    /// Works with the same lane follow each other: one sender's messages, one message's statuses, one template's news.
     pub(super) fn lane(&self) -> String {
         match self {
             Self::Message { message, .. } => format!("from {}", message.from),
             Self::Status(update) => format!("about {}", update.external_id),
+            Self::Template { update, .. } => format!("template {}", update.template_id),
             Self::Nothing(_) => String::new(),
         }
     }
@@ -162,6 +171,7 @@ impl Work {
                 inbound::receive(store, row.tenant_id, row.id, &incoming).await.map(|_| Verdict::Done)
             }
             Self::Status(update) => status::apply(store, row, account_id, &update).await,
+            Self::Template { update, waba_id } => template::apply(store, row, &waba_id, &update).await,
             Self::Nothing(verdict) => Ok(verdict),
         };
         settled.unwrap_or_else(|error| Verdict::Error(error.to_string()))

@@ -44,6 +44,22 @@ fn the_parameters_are_those_that_the_handler_reads() {
     assert_eq!((&per_page["default"], &per_page["maximum"]), (&20.into(), &100.into()));
 }
 
+/// JSON Schema knows no keyword whose value is null, and readers of the document stumble over one.
+#[test]
+fn no_keyword_is_null() {
+    fn nulls(value: &Value, place: &str) -> Vec<String> {
+        match value {
+            Value::Null => vec![place.to_owned()],
+            Value::Array(items) => items.iter().flat_map(|item| nulls(item, place)).collect(),
+            Value::Object(members) => {
+                members.iter().flat_map(|(name, value)| nulls(value, &format!("{place}/{name}"))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+    assert_eq!(nulls(&document(), ""), [""; 0]);
+}
+
 #[test]
 fn each_output_is_documented_with_its_status_and_type() {
     let document = document();

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    Action, MAX_HEADER_CHARS, MAX_HEADERS, MAX_MESSAGE_CHARS, MAX_NOTE_CHARS, MAX_TAGS, MAX_URL_CHARS,
+    Action, MAX_HEADER_CHARS, MAX_HEADERS, MAX_MESSAGE_CHARS, MAX_NOTE_CHARS, MAX_URL_CHARS,
     MAX_VARIABLE_CHARS, MAX_VARIABLES, TextContent,
 };
-use crate::automation::condition::MAX_TAG_CHARS;
 use crate::automation::facts::STATUSES;
 use crate::automation::fields::{Fields, Problems, filled_text, item, items, one_of, text, uuid};
 use crate::automation::placeholder::{OPEN, Template};
 use crate::refusal::FieldProblem;
+use crate::tag::{MAX_TAG_CHARS, MAX_TAGS};
 
 /// Headers that the sender sets itself; a rule that set them could break or forge the request.
 const RESERVED_HEADERS: &[&str] = &[

@@ -29,6 +29,7 @@ fn play(
                         subscription.payment_failed(invoice_id, now);
                     }
                 }
+                Action::GiveUpWaiting { invoice_id } => subscription.payment_failed(invoice_id, now),
                 Action::RetryPayment { invoice_id, .. } if pays() => subscription.invoice_settled(invoice_id),
                 Action::RetryPayment { invoice_id, .. } => subscription.payment_failed(invoice_id, now),
                 Action::Cancel { .. } => subscription.canceled(now),

@@ -5,8 +5,10 @@ mod coupon;
 mod lifecycle;
 mod limits;
 mod mrr;
+mod overage;
 mod period;
 mod proration;
+mod standing;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;

@@ -49,17 +49,29 @@ pub struct Pricing {
     pub kind: Option<String>,
 }
 
-/// Meta's verdict on one of our message templates.
+/// News about one of our message templates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TemplateStatus {
-    /// Meta's word: `APPROVED`, `REJECTED`, `PAUSED`, `DISABLED`, `FLAGGED`, `REINSTATED`, `PENDING_DELETION` …
-    pub event: String,
+pub struct TemplateUpdate {
     /// Meta's id of the template.
     pub template_id: String,
     pub name: String,
     pub language: String,
-    /// Why, as a code or in Meta's words; `None` where Meta writes `NONE`.
-    pub reason: Option<String>,
+    pub change: TemplateChange,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateChange {
+    Status {
+        /// Meta's word: `APPROVED`, `REJECTED`, `PAUSED`, `DISABLED`, `FLAGGED`, `REINSTATED`, `PENDING_DELETION` …
+        event: String,
+        /// Why, as a code or in Meta's words; `None` where Meta writes `NONE`.
+        reason: Option<String>,
+    },
+    /// `GREEN`, `YELLOW`, `RED` or `UNKNOWN`.
+    Quality(String),
+    /// The category that the template has now, in Meta's word. An announcement of another one names that beside it,
+    /// and is followed by an update once it is so.
+    Category(String),
 }
 
 pub(super) fn status_item(raw: &Value) -> Result<Item, String> {
@@ -98,7 +110,16 @@ fn pricing(raw: &Value) -> Pricing {
     }
 }
 
-pub(super) fn template_status(value: &Value) -> Result<TemplateStatus, String> {
+pub(super) fn template_update(value: &Value, change: TemplateChange) -> Result<TemplateUpdate, String> {
+    Ok(TemplateUpdate {
+        template_id: id(value, "message_template_id")?,
+        name: text(value, "message_template_name")?,
+        language: text(value, "message_template_language")?,
+        change,
+    })
+}
+
+pub(super) fn template_status(value: &Value) -> Result<TemplateChange, String> {
     let stated = optional_text(value, "reason").filter(|reason| !reason.is_empty() && reason != "NONE");
     let in_words = ["/rejection_info/reason", "/other_info/description"]
         .into_iter()
@@ -107,11 +128,13 @@ pub(super) fn template_status(value: &Value) -> Result<TemplateStatus, String> {
         (Some(code), Some(words)) => Some(format!("{code}: {words}")),
         (code, words) => code.or(words),
     };
-    Ok(TemplateStatus {
-        event: text(value, "event")?,
-        template_id: id(value, "message_template_id")?,
-        name: text(value, "message_template_name")?,
-        language: text(value, "message_template_language")?,
-        reason,
-    })
+    Ok(TemplateChange::Status { event: text(value, "event")?, reason })
+}
+
+pub(super) fn template_quality(value: &Value) -> Result<TemplateChange, String> {
+    Ok(TemplateChange::Quality(text(value, "new_quality_score")?))
+}
+
+pub(super) fn template_category(value: &Value) -> Result<TemplateChange, String> {
+    Ok(TemplateChange::Category(text(value, "new_category")?))
 }

@@ -1,6 +1,7 @@
 //! Webhooks as Meta sends them.
 
 use chrono::DateTime;
+use serde_json::{Value, json};
 
 use super::{items, only_message};
 use crate::message_content::{Media, MessageContent};
@@ -165,21 +166,43 @@ fn reads_echoes_from_the_business_app() {
 fn reads_verdicts_on_templates() {
     let verdicts: Vec<_> = items(fixture!("templates"))
         .into_iter()
-        .map(|item| if let Item::TemplateStatus(status) = item { status } else { panic!("{item:?}") })
+        .map(|item| if let Item::Template(update) = item { update } else { panic!("{item:?}") })
         .collect();
     assert!(
         verdicts.iter().all(|verdict| verdict.template_id == "1689031764522107" && verdict.language == "id")
     );
-    let told: Vec<_> =
-        verdicts.iter().map(|verdict| (verdict.event.as_str(), verdict.reason.as_deref())).collect();
+    let status = |event: &str, reason: Option<&str>| TemplateChange::Status {
+        event: event.to_owned(),
+        reason: reason.map(str::to_owned),
+    };
+    let told: Vec<_> = verdicts.into_iter().map(|verdict| verdict.change).collect();
     assert_eq!(
         told,
         [
-            ("APPROVED", None),
-            ("REJECTED", Some("INVALID_FORMAT: Variables are next to each other.")),
-            ("PAUSED", Some("Paused for 3 hours for low quality.")),
+            status("APPROVED", None),
+            status("REJECTED", Some("INVALID_FORMAT: Variables are next to each other.")),
+            status("PAUSED", Some("Paused for 3 hours for low quality.")),
         ]
     );
+}
+
+#[test]
+fn reads_news_of_a_templates_quality_and_category() {
+    let update = |field: &str, news: Value| {
+        let mut value = news;
+        value["message_template_id"] = json!(1_689_031_764_522_107_u64);
+        value["message_template_name"] = json!("pesanan_dikirim");
+        value["message_template_language"] = json!("id");
+        interpret(&json!({ "field": field, "value": value }))
+    };
+    let quality = json!({ "previous_quality_score": "GREEN", "new_quality_score": "RED" });
+    let [Item::Template(told)] = &update("message_template_quality_update", quality)[..] else { panic!() };
+    assert_eq!(told.change, TemplateChange::Quality("RED".into()));
+    let category = json!({ "previous_category": "UTILITY", "new_category": "MARKETING" });
+    let [Item::Template(told)] = &update("template_category_update", category)[..] else { panic!() };
+    assert_eq!(told.change, TemplateChange::Category("MARKETING".into()));
+    let nothing = update("template_category_update", json!({}));
+    assert!(matches!(&nothing[..], [Item::Malformed { reason, .. }] if reason.contains("new_category")));
 }
 
 #[test]

@@ -1,0 +1,5 @@
+//! Payments: the gateways that move money, and what they tell about it afterwards.
+
+mod collecting;
+mod gateways;
+mod webhooks;
