@@ -197,7 +197,10 @@ async fn every_operation_admits_whom_it_says_and_nobody_else() {
 async fn a_signature_cannot_be_left_out() {
     let server = Server::start().await;
     for operation in Document::of(&server).await.operations().iter().filter(|o| o.auth == "signature") {
-        let path = operation.at(|_, _| Uuid::now_v7().to_string());
+        let path = operation.at(|_, parameter| match parameter {
+            "gateway" => "stripe".to_owned(),
+            _ => Uuid::now_v7().to_string(),
+        });
         let answer =
             server.client().post(&path, json!({ "object": "whatsapp_business_account", "entry": [] })).await;
         assert!([401, 403].contains(&answer.status.as_u16()), "{path}: {} {}", answer.status, answer.text);

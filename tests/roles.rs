@@ -1,9 +1,11 @@
 //! Custom roles, and what they let agents do.
 
+use std::collections::HashMap;
+
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::{Server, id_of};
+use crate::support::{Process, Server, id_of};
 
 #[tokio::test]
 async fn a_custom_role_is_created_changed_and_deleted() {
@@ -41,4 +43,19 @@ async fn a_renamed_role_stays_with_its_agents_and_a_role_in_use_is_not_deleted()
     tenant.admin.patch(&path, json!({ "permissions": [] })).await.expect(StatusCode::OK);
     agent.get("/api/api-keys").await.problem(403, "forbidden");
     tenant.admin.delete(&path).await.problem(409, "in_use");
+}
+
+#[tokio::test]
+async fn what_was_made_is_shown_although_the_read_models_do_not_have_it() {
+    let server = Server::start().await;
+    let tenant = server.tenant().await;
+    let Server { process, database, .. } = server;
+    process.kill();
+    // Without a worker no read model moves.
+    let api = Process::start("api", &database.owner_url, &HashMap::new());
+    let mut client = tenant.admin.with_header("prefer", "respond-async");
+    client.base.clone_from(&api.base);
+    let role = json!({ "name": "auditor", "permissions": ["audit.view"] });
+    let created = client.post("/api/roles", role).await.expect(StatusCode::CREATED);
+    assert_eq!((&created["name"], &created["permissions"]), (&json!("auditor"), &json!(["audit.view"])));
 }

@@ -112,7 +112,7 @@ async fn foreign_defaults_of_the_database_change_nothing() {
         client
     };
     let make = |n: usize| {
-        let client = if n % 2 == 0 { &tenant.admin } else { &elsewhere };
+        let client = if n.is_multiple_of(2) { &tenant.admin } else { &elsewhere };
         client.post("/api/roles", json!({ "name": format!("role-{n}"), "permissions": [] }))
     };
     for made in join_all((0..40).map(make)).await {

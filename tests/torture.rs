@@ -41,11 +41,11 @@ use crate::support::{Client, PASSWORD, Tenant, command, id_of};
 const SETTING: &str = "OMNISTREAM_TEST_TORTURE";
 const APIS: usize = 2;
 const WORKERS: usize = 2;
-const WRITERS: u64 = 10;
+const WRITERS: u64 = 24;
 /// Customers with whom there is a conversation before the torture.
 const CUSTOMERS: usize = 4;
 /// Longest that the system may take to be all up, to answer what is open, and to come to rest.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Passes the lease of an Idempotency-Key whose request died with its process.
 const A_WHILE_LATER_SECS: &str = "120";
 
@@ -62,7 +62,7 @@ impl Plan {
     /// The long one if the environment asks for it.
     fn of_environment() -> Self {
         let Ok(setting) = std::env::var(SETTING) else {
-            return Self { seed: 1, kills: 10, database_kills: 4, longest: Duration::from_secs(12) };
+            return Self { seed: 1, kills: 10, database_kills: 4, longest: Duration::from_secs(15) };
         };
         let (seed, kills) = setting.split_once(':').unwrap_or((&setting, "200"));
         let (Ok(seed), Ok(kills)) = (seed.parse(), kills.parse()) else {

@@ -46,7 +46,7 @@ pub mod super_admin;
 pub mod tag;
 pub mod tenant_settings;
 pub mod upcast;
-pub mod webhook_delivery;
 pub mod wa_template;
+pub mod webhook_delivery;
 pub mod whatsapp;
 pub mod working_hours;

@@ -244,10 +244,10 @@ async fn usage_is_shown_with_the_limits_in_force() {
     );
     assert_eq!(free["usage_month"].as_str().unwrap().len(), "2026-11".len());
     tenant.agent("agent").await;
-    let account = json!({ "channel": "whatsapp", "display_name": "Shop", "config": { "phone_number_id": "1", "access_token": "t" } });
-    admin.post("/api/integration-accounts", account).await;
     admin.post("/api/billing/subscribe", json!({})).await.expect(StatusCode::CREATED);
     let starter = usage().await;
     assert_eq!((&starter["agent_count"], &starter["limits"]["max_agents"]), (&json!(2), &json!(15)));
-    assert_eq!((&starter["contact_count"], &starter["messages_this_month"]), (&json!(0), &json!(0)));
+    for nothing_yet in ["contact_count", "messages_this_month", "active_integrations"] {
+        assert_eq!(starter[nothing_yet], 0, "{starter}");
+    }
 }

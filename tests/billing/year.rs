@@ -12,7 +12,7 @@ use domain::event::{Actor, Context, EventBody, Metadata};
 use domain::invoice::{Invoice, InvoiceEvent};
 use domain::money::{Currency, Money};
 use domain::subscription::{Subscription, SubscriptionEvent};
-use projections::revenue::query::{self, AsOf};
+use projections::revenue::query::{self, AsOf, RevenueError};
 use projections::runner::{BATCH, Runner, Slot};
 use projections::{Projection, rebuild, revenue};
 use serde_json::{Value, json};
@@ -250,6 +250,19 @@ async fn a_year_of_200_tenants_adds_up_at_every_moment_and_is_rebuilt_to_the_sam
     let before = rows(&lab).await;
     rebuild::rebuild(&lab.store, &projection, |_| ()).await.unwrap();
     assert_eq!(rows(&lab).await, before);
+    assert_drift_is_told(&lab).await;
+}
+
+/// Books that somebody has tampered with are not shown as figures.
+async fn assert_drift_is_told(lab: &Lab) {
+    let spoilt = "UPDATE read.revenue_subscription_days SET mrr = mrr + 1
+         WHERE (log_id, currency, plan_id, day) IN (
+             SELECT log_id, currency, plan_id, day FROM read.revenue_subscription_days WHERE currency = 'USD' LIMIT 1)";
+    sqlx::query(spoilt).execute(lab.pool()).await.unwrap();
+    let mut db = lab.pool().acquire().await.unwrap();
+    let told = query::figures(&mut db, Currency::USD, AsOf::Now(span().1)).await;
+    assert!(matches!(told, Err(RevenueError::Drift(_))), "{told:?}");
+    query::figures(&mut db, Currency::IDR, AsOf::Now(span().1)).await.unwrap();
 }
 
 /// A quiet year would prove little.

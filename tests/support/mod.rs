@@ -5,8 +5,8 @@ pub mod cluster;
 pub mod graph;
 pub mod inbox;
 pub mod provider;
-pub mod stripe;
 pub mod receiver;
+pub mod stripe;
 pub mod whatsapp;
 pub mod xendit;
 
@@ -79,6 +79,12 @@ impl Process {
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// SIGTERM, as an operator would; waits until it has finished what it began.
+    pub fn stop(mut self) {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        assert!(self.child.wait().expect("it ends").success(), "it ends well");
     }
 
     /// SIGKILL, as a crash would.

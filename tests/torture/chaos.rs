@@ -15,7 +15,7 @@ use super::fleet::Member;
 
 const TICK: Duration = Duration::from_millis(4);
 /// Between two blows.
-const PAUSE_MS: std::ops::Range<u64> = 150..900;
+const PAUSE_MS: std::ops::Range<u64> = 100..700;
 /// The chance, at each tick, that something is hit although nothing works.
 const HIT_WHILE_DOWN: f64 = 0.002;
 /// Until what was killed is started again.
@@ -24,6 +24,8 @@ const RESTART_MS: std::ops::Range<u64> = 0..700;
 const STOP_MS: std::ops::Range<u64> = 5_500..17_000;
 /// A place that nobody came to is left again.
 const ARMED: Duration = Duration::from_secs(4);
+/// How much longer it may go on where a loaded machine has let too little happen.
+const EXTRA: Duration = Duration::from_secs(60);
 const REBUILD_EVERY: Duration = Duration::from_secs(4);
 
 /// What happens to whoever comes to an armed place.
@@ -67,12 +69,18 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Until so many processes and so many databases were killed, or time is up.
+    /// Until so many processes and so many databases were killed, or time is up and there was something of each kind.
     pub async fn run(&mut self, kills: u32, database_kills: u32, until: Instant) {
         let (mut next, mut next_rebuild) = (Instant::now(), Instant::now() + REBUILD_EVERY);
         let enough =
             |deeds: &Deeds| deeds.processes_killed >= kills && deeds.database_killed >= database_kills;
-        while !enough(&self.deeds) && Instant::now() < until {
+        let some = |deeds: &Deeds| {
+            deeds.processes_killed > 0 && deeds.database_killed > 0 && !deeds.at_failpoints.is_empty()
+        };
+        while !(enough(&self.deeds)
+            || Instant::now() >= until + EXTRA
+            || Instant::now() >= until && (some(&self.deeds) || !cfg!(debug_assertions)))
+        {
             self.tend();
             let now = Instant::now();
             // Mostly what works is hit, now and then what is just coming up.

@@ -189,6 +189,7 @@ async fn answer(ctx: &Ctx, paging: Paging, wanted: ListEvents, of: ItemFilter) -
 
 /// A SHA-256 as hex digits; anything else is 400, which tells a mistyped one from one that nothing has.
 #[derive(Deserialize)]
+#[serde(transparent)]
 struct Fingerprint(String);
 
 impl PathParam for Fingerprint {

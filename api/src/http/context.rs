@@ -144,16 +144,25 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    pub(super) fn of(head: &Parts, request_id: Uuid, settings: &HttpSettings) -> Answer<Self> {
-        Ok(Self {
+    pub(super) fn of(head: &Parts, request_id: Uuid, settings: &HttpSettings) -> Self {
+        Self {
             request_id,
             traceparent: text(&head.headers, &TRACEPARENT).map(Arc::from),
             ip: client_address(head, &settings.trusted_proxies),
-            if_match: if_match(&head.headers)?,
+            if_match: None,
             respond_async: text(&head.headers, &PREFER)
                 .is_some_and(|value| value.split(',').any(|preference| preference.trim() == "respond-async")),
             credentials: credentials(head, settings),
-        })
+        }
+    }
+
+    /// Reads `If-Match`; apart, because strangers are told that they are strangers first.
+    ///
+    /// # Errors
+    /// 412 for what is no version.
+    pub(super) fn read_condition(&mut self, head: &Parts) -> Answer<()> {
+        self.if_match = if_match(&head.headers)?;
+        Ok(())
     }
 }
 

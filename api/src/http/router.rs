@@ -197,8 +197,9 @@ async fn admit_and_run<H: Host>(
 ) -> Answer<Response> {
     let (mut head, body) = request.into_parts();
     let route = &endpoint.route;
-    let arrival = Arrival::of(&head, request_id, core.host.settings())?;
+    let mut arrival = Arrival::of(&head, request_id, core.host.settings());
     let caller = admit(&core, route, &arrival).await?;
+    arrival.read_condition(&head)?;
 
     let params = RawPathParams::from_request_parts(&mut head, &()).await;
     let path = input::path_values(&params.map_err(|error| Problem::malformed(error.body_text()))?)?;

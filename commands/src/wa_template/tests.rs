@@ -108,7 +108,7 @@ fn news_count_unless_the_list_is_newer() {
         status: Status::Rejected,
         reason: Some("INVALID_FORMAT".to_owned()),
     };
-    assert_eq!(heard(&given(listing()), &rejected, after).events, [expected.clone()]);
+    assert_eq!(heard(&given(listing()), &rejected, after).events, std::slice::from_ref(&expected));
     assert!(heard(&given(listing()), &rejected, before).is_nothing());
     // One that was only submitted may have been judged before we wrote it down.
     let fresh = WaTemplate { synced_at: None, ..given(listing()) };

@@ -98,11 +98,11 @@ struct PlanSums {
     churned: i64,
 }
 
-/// What subscriptions in a currency are worth at a moment, and how the month came to that.
+/// What subscriptions in a currency are worth at a moment, and how the month came to that. The month opens with all
+/// movements before it, and not with what the plans were worth, so that the check covers the whole of history.
 ///
 /// # Errors
-/// [`RevenueError::Drift`] when the month's movements do not lead from its opening to what the plans add up to; database
-/// errors.
+/// [`RevenueError::Drift`] when all movements do not lead to what the plans add up to; database errors.
 pub async fn figures(
     db: &mut PgConnection,
     currency: Currency,
@@ -147,8 +147,9 @@ async fn plan_sums(
         "SELECT plan_id, (array_agg(plan_name ORDER BY day DESC, plan_name))[1] AS plan_name,
              sum(trialing)::bigint AS trialing, sum(active)::bigint AS active, sum(past_due)::bigint AS past_due,
              sum(mrr)::bigint AS mrr,
-             coalesce(sum(mrr) FILTER (WHERE day < $3), 0)::bigint AS opening,
-             coalesce(sum(active + past_due) FILTER (WHERE day < $3), 0)::bigint AS counted_at_start,
+             coalesce(sum(new_mrr + expansion_mrr + reactivation_mrr - contraction_mrr - churned_mrr)
+                 FILTER (WHERE day < $3), 0)::bigint AS opening,
+             coalesce(sum(joined - churned) FILTER (WHERE day < $3), 0)::bigint AS counted_at_start,
              coalesce(sum(new_mrr) FILTER (WHERE day >= $3), 0)::bigint AS new_mrr,
              coalesce(sum(expansion_mrr) FILTER (WHERE day >= $3), 0)::bigint AS expansion_mrr,
              coalesce(sum(reactivation_mrr) FILTER (WHERE day >= $3), 0)::bigint AS reactivation_mrr,

@@ -247,8 +247,12 @@ fn a_refusal_before_a_success_is_no_second_message() {
 
 #[test]
 fn a_message_that_never_left_is_seen() {
-    seen_by("outbox", |w| drop(w.sendings.remove(1)));
-    seen_by("outbox", |w| drop(w.evidence.effects.remove(1)));
+    seen_by("outbox", |w| {
+        w.sendings.remove(1);
+    });
+    seen_by("outbox", |w| {
+        w.evidence.effects.remove(1);
+    });
     seen_by("outbox", |w| w.evidence.effects[1].status = "sending".to_owned());
     seen_by("outbox", |w| w.evidence.messages[2].status = "pending".to_owned());
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use commands::automation_call::{self, Call};
+use commands::automation_call::{self, Call, Noted};
 use commands::csat_survey::Ask;
 use commands::message::Outbound;
 use commands::store::{Decision, Origin};
@@ -105,11 +105,18 @@ async fn call_webhook(
 ) -> Effect {
     let Acting { tenant_id, attempt, begun, .. } = *acting;
     let call = Call { tenant_id, key: acting.key(), attempt, begun };
-    if !automation_call::begin(&engine.store, call).await? {
-        return Err(Failure::permanent(INTERRUPTED));
+    match automation_call::begin(&engine.store, call).await? {
+        Noted::New => {}
+        Noted::Arrived => return Ok(None),
+        Noted::Unknown => return Err(Failure::permanent(INTERRUPTED)),
     }
     let (body, now) = (webhook_body(acting), engine.store.clock().now());
-    webhook::call(&engine.outbound, url, headers, (call.key, now), &body).await.map(|()| None)
+    let called = webhook::call(&engine.outbound, url, headers, (call.key, now), &body).await;
+    if let Err(error) = automation_call::end(&engine.store, call, called.is_ok()).await {
+        // The item's own record says what came of it, unless this process dies before that.
+        tracing::warn!(item_id = %acting.item_id, %error, "what came of a call was not noted");
+    }
+    called.map(|()| None)
 }
 
 async fn done_before(store: &Store, acting: &Acting<'_>) -> Result<Option<i64>, CommandError> {

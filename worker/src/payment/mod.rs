@@ -45,12 +45,14 @@ pub fn gateways(settings: &Settings, clock: &Clock) -> Result<Gateways, reqwest:
     let mut all: Vec<Arc<dyn PaymentGateway>> = vec![Arc::new(manual::Manual)];
     let mut asking: Option<Arc<dyn PaymentGateway>> = None;
     if let Some(account) = &settings.xendit {
-        let xendit: Arc<dyn PaymentGateway> = Arc::new(xendit::Xendit::new(account, &settings.return_url, clock)?);
+        let xendit: Arc<dyn PaymentGateway> =
+            Arc::new(xendit::Xendit::new(account, &settings.return_url, clock)?);
         asking = Some(Arc::clone(&xendit));
         all.push(xendit);
     }
     if let Some(account) = &settings.stripe {
-        let stripe: Arc<dyn PaymentGateway> = Arc::new(stripe::Stripe::new(account, &settings.return_url, clock)?);
+        let stripe: Arc<dyn PaymentGateway> =
+            Arc::new(stripe::Stripe::new(account, &settings.return_url, clock)?);
         asking = asking.or_else(|| Some(Arc::clone(&stripe)));
         all.push(stripe);
     }

@@ -36,6 +36,8 @@ async fn if_match_is_read_as_a_version() {
     for tag in ["12", "\"x\"", "\"1\", \"2\""] {
         assert_eq!(change(tag).send().await.problem(412), "precondition_failed", "{tag}");
     }
+    let stranger = call(Method::PATCH, &format!("/api/books/{BOOK}")).with("if-match", "12").send().await;
+    assert_eq!(stranger.problem(401), "unauthenticated", "a stranger hears that first");
     let reply = change("*").with("prefer", "wait=3, respond-async").json(r#"{"title": "E"}"#).send().await;
     assert_eq!(reply.text(), format!("{BOOK} None Some(\"E\") true"));
 }
