@@ -26,7 +26,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 const BREAKING: &str = "breaking ";
 
 /// Connections of one process.
-const MAX_CONNECTIONS: u32 = 40;
+const MAX_CONNECTIONS: u32 = 24;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const ENGINE_ROLE: &str = "omnistream_engine";
 

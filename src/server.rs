@@ -105,6 +105,7 @@ impl System {
         let graph = Arc::new(worker::graph::Graph::new(&settings.meta.meta_api_url)?);
         let worker_settings = worker::Settings {
             fallback_token: settings.meta.meta_access_token.clone(),
+            fallback_business: settings.meta.meta_waba_id.clone(),
             retry_scale: settings.retry_scale,
             outbound: Arc::new(Outbound::new(Guard::new(settings.allow_private_addresses))?),
             billing: self.billing(settings)?,

@@ -83,7 +83,7 @@ pub struct Meta {
     pub meta_waba_id: Option<String>,
 }
 
-/// Who is paid, and through whom. A gateway is used once its secret key is set; payments can be recorded by hand always.
+/// Who is paid, and through whom. A gateway is used once its secret key is set; until then payments are recorded by hand.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Payments")]
 pub struct Payments {

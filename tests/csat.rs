@@ -245,3 +245,16 @@ async fn statistics_are_for_those_who_may_see_them_and_survive_nobody_rating() {
     agent.get("/api/csat/analytics").await.problem(403, "forbidden");
     agent.post(&shop.path(), json!({})).await.expect(StatusCode::CREATED);
 }
+
+#[tokio::test]
+async fn a_question_is_a_message_of_the_month() {
+    let shop = Shop::open().await;
+    let organization = format!("/api/super-admin/tenants/{}", shop.tenant.id);
+    // The customer's own message is the month's first.
+    let limits = json!({ "limits": { "max_messages_month": 1 } });
+    shop.server.super_admin().await.patch(&organization, limits).await.expect(StatusCode::OK);
+    let refused = shop.tenant.admin.post(&shop.path(), json!({})).await.problem(409, "limit_reached");
+    assert!(refused["detail"].as_str().is_some_and(|why| why.contains("max_messages_month")), "{refused}");
+    shop.tenant.admin.get(&shop.path()).await.problem(404, "not_found");
+    assert!(shop.graph.messages().is_empty());
+}

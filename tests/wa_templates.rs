@@ -24,10 +24,16 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
+        Self::start_with(&[], json!({ "access_token": TOKEN, "waba_id": WABA })).await
+    }
+
+    /// With these settings of the installation, and of the number.
+    async fn start_with(settings: &[(&str, &str)], config: Value) -> Self {
         let graph = Graph::start().await;
-        let server = Server::start_with(&[("META_API_URL", &graph.base)]).await;
+        let all = [&[("META_API_URL", &*graph.base)], settings].concat();
+        let server = Server::start_with(&all).await;
         let tenant = server.tenant().await;
-        let number = Number::connect_with(&tenant, json!({ "access_token": TOKEN, "waba_id": WABA })).await;
+        let number = Number::connect_with(&tenant, config).await;
         Self { graph, server, tenant, number }
     }
 
@@ -299,6 +305,13 @@ async fn metas_verdicts_arrive_by_webhook() {
     scene.hear("message_template_status_update", &template, rejected).await;
     let rejected = scene.becomes(&template, "status", "REJECTED").await;
     assert!(rejected["status_reason"].as_str().unwrap().contains("next to each other"), "{rejected}");
+}
+
+#[tokio::test]
+async fn verdicts_arrive_where_only_the_installation_names_the_business_account() {
+    let scene = Scene::start_with(&[("META_WABA_ID", WABA)], json!({ "access_token": TOKEN })).await;
+    let approved = scene.approved(shipped()).await;
+    assert_eq!(approved["waba_id"], WABA);
 }
 
 #[tokio::test]

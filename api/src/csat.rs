@@ -6,11 +6,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use commands::csat_survey::{self, Ask};
 use commands::store::Origin;
 use domain::agent::Agent;
+use domain::billing::LimitName;
 use domain::csat_survey::{CsatStatus, CsatSurvey as State, LIFETIME};
 use domain::event::{Actor, ActorKind, Metadata};
 use garde::Validate;
 use projections::csat::{self, CsatDayRow, CsatSurveyRow};
 use projections::inbox::query;
+use projections::usage;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -25,7 +27,7 @@ pub fn routes() -> Group<App> {
     group("CSAT", [
         get(of_conversation, "Get CSAT survey for a conversation", Access::Any, get_one).describe("404 when there is none"),
         post(of_conversation, "Create a CSAT survey for a conversation", Access::Any, create).describe(
-            "one open survey per conversation; on WhatsApp, within the messaging window, the customer gets a list to choose from",
+            "one open survey per conversation; on WhatsApp, within the messaging window, the customer gets a list to choose from; 409 limit_reached when the month's messages are used up",
         ),
         patch("/api/csat/{id}", "Submit a CSAT rating", Access::Public, submit)
             .describe("rating 1..5, once; the id is the customer's capability"),
@@ -118,6 +120,7 @@ async fn get_one(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<Json<CsatSurvey>> {
 }
 
 async fn create(ctx: Ctx, Path(conversation_id): Path<Uuid>) -> Answer<Created<CsatSurvey>> {
+    let _admission = usage::admit(ctx.app.store(), ctx.tenant_id(), LimitName::MaxMessagesMonth).await?;
     let ask = Ask { survey_id: ctx.new_id(1), message_id: ctx.new_id(2), conversation_id };
     let asked = csat_survey::ask(ctx.app.store(), &ctx.origin(), &ask).await?;
     ctx.settle(asked.log_id, asked.position).await;

@@ -101,6 +101,12 @@ pub trait PaymentGateway: Send + Sync {
     /// As payment methods and events name it: `manual`, `stripe`, `xendit`.
     fn name(&self) -> &'static str;
 
+    /// Whether tenants may choose it. One that they may not is not asked to charge them any more, but gives back what
+    /// was paid through it.
+    fn takes_new_methods(&self) -> bool {
+        true
+    }
+
     /// Makes a payment method chargeable. Answers the gateway's name for the tenant, where it has customers.
     ///
     /// # Errors
@@ -141,14 +147,21 @@ impl Gateways {
         self.all.iter().find(|gateway| gateway.name() == name).map(AsRef::as_ref)
     }
 
+    /// The one of this name, if tenants may choose it.
+    #[must_use]
+    pub fn find_for_new(&self, name: &str) -> Option<&dyn PaymentGateway> {
+        self.find(name).filter(|gateway| gateway.takes_new_methods())
+    }
+
     #[must_use]
     pub fn for_asking(&self) -> Option<&dyn PaymentGateway> {
         self.asking.as_deref()
     }
 
-    /// Their names, for a message about one that there is not.
+    /// The names of those that tenants may choose, for a message about one that they may not.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
-        self.all.iter().map(|gateway| gateway.name()).collect()
+        let chosen_from = self.all.iter().filter(|gateway| gateway.takes_new_methods());
+        chosen_from.map(|gateway| gateway.name()).collect()
     }
 }

@@ -5,6 +5,7 @@ use domain::agent::Agent;
 use domain::aggregate::Aggregate;
 use domain::allocation::Candidate;
 use domain::conversation::ConversationEvent;
+use domain::division::Division;
 use domain::personal::Personal;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -129,6 +130,32 @@ pub async fn candidates(
         last_assigned_at,
     };
     Ok(rows.into_iter().map(candidate).collect())
+}
+
+/// The conversations that wait for an agent in the divisions of this one that hand them out, the oldest first.
+///
+/// # Errors
+/// Database errors.
+pub async fn waiting_for(
+    db: &mut PgConnection,
+    tenant_id: Uuid,
+    agent_id: Uuid,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT c.id FROM read.conversations c
+         JOIN read.documents d ON d.tenant_id = c.tenant_id AND d.collection = $2 AND d.id = c.division_id
+         WHERE c.tenant_id = $1 AND c.status = 'open' AND c.assigned_agent_id IS NULL
+             AND d.doc -> 'agents' @> to_jsonb($3::text) AND (d.doc ->> 'is_active')::boolean
+             AND d.doc ->> 'allocation_method' <> 'manual'
+         ORDER BY c.created_at, c.id LIMIT $4",
+    )
+    .bind(tenant_id)
+    .bind(Division::STREAM)
+    .bind(agent_id.to_string())
+    .bind(limit)
+    .fetch_all(db)
+    .await
 }
 
 /// A conversation's transfers, newest first.

@@ -154,19 +154,45 @@ async fn the_least_busy_gets_the_next_and_the_longest_idle_of_equals() {
 }
 
 #[tokio::test]
-async fn with_nobody_online_it_waits_in_the_queue_until_someone_takes_it() {
+async fn with_nobody_online_it_waits_in_the_queue_until_someone_comes() {
     let team = Team::of(1, "round_robin").await;
     team.set_online(team.agents[0], false).await;
     let waiting = team.hear().await;
     team.ring().await;
     assert_eq!(team.agent_of(waiting).await, None);
-    // Switched off, a division hands nothing out either.
     team.set_online(team.agents[0], true).await;
+    assert_eq!(team.given(waiting).await, team.agents[0]);
+    // Switched off, a division hands nothing out, whoever comes.
     let path = format!("/api/divisions/{}", team.division);
     team.admin().patch(&path, json!({ "is_active": false })).await.expect(StatusCode::OK);
     let second = team.hear().await;
+    team.set_online(team.agents[0], false).await;
+    team.set_online(team.agents[0], true).await;
     team.ring().await;
     assert_eq!(team.agent_of(second).await, None);
+}
+
+#[tokio::test]
+async fn who_comes_online_gets_what_waits_and_nothing_that_is_done_or_waits_for_the_customer() {
+    let team = Team::of(2, "round_robin").await;
+    for agent in &team.agents {
+        team.set_online(*agent, false).await;
+    }
+    let (first, pending, resolved, last) =
+        (team.hear().await, team.hear().await, team.hear().await, team.hear().await);
+    team.set(pending, "status", json!({ "status": "pending" })).await;
+    team.set(resolved, "status", json!({ "status": "resolved" })).await;
+    let outsider = team.tenant.agent("agent").await.1;
+    team.set_online(outsider, true).await;
+    team.ring().await;
+    assert_eq!(team.agent_of(first).await, None, "of another team");
+    team.set_online(team.agents[1], true).await;
+    assert_eq!(team.given(first).await, team.agents[1]);
+    assert_eq!(team.given(last).await, team.agents[1]);
+    team.set_online(team.agents[0], true).await;
+    team.ring().await;
+    assert_eq!((team.agent_of(pending).await, team.agent_of(resolved).await), (None, None));
+    assert_eq!(team.agent_of(first).await, Some(team.agents[1]), "nobody loses what they have");
 }
 
 #[tokio::test]

@@ -21,20 +21,25 @@ struct Scene {
     tenant: Tenant,
 }
 
+/// What sets both gateways up.
+fn accounts<'a>(stripe: &'a Stripe, xendit: &'a Xendit) -> [(&'static str, &'a str); 6] {
+    [
+        ("STRIPE_API_URL", &stripe.base),
+        ("STRIPE_SECRET_KEY", stripe::SECRET_KEY),
+        ("STRIPE_WEBHOOK_SECRET", stripe::WEBHOOK_SECRET),
+        ("XENDIT_API_URL", &xendit.base),
+        ("XENDIT_SECRET_KEY", xendit::SECRET_KEY),
+        ("XENDIT_CALLBACK_TOKEN", CALLBACK_TOKEN),
+    ]
+}
+
 impl Scene {
     /// A tenant in its trial.
     async fn start() -> Self {
         let (stripe, xendit, clock) = (stripe::start().await, xendit::start().await, MovedClock::new());
-        let server = Server::start_with(&[
-            ("STRIPE_API_URL", &stripe.base),
-            ("STRIPE_SECRET_KEY", stripe::SECRET_KEY),
-            ("STRIPE_WEBHOOK_SECRET", stripe::WEBHOOK_SECRET),
-            ("XENDIT_API_URL", &xendit.base),
-            ("XENDIT_SECRET_KEY", xendit::SECRET_KEY),
-            ("XENDIT_CALLBACK_TOKEN", CALLBACK_TOKEN),
-            clock.env(),
-        ])
-        .await;
+        let mut env = accounts(&stripe, &xendit).to_vec();
+        env.push(clock.env());
+        let server = Server::start_with(&env).await;
         let tenant = server.tenant().await;
         tenant.admin.post("/api/billing/subscribe", json!({})).await.expect(StatusCode::CREATED);
         Self { server, clock, stripe, xendit, tenant }
@@ -239,4 +244,27 @@ async fn a_linked_wallet_pays_and_a_method_that_is_of_no_use_is_not_taken() {
     let request = scene.xendit.look(|ledger| ledger.requests.values().next().cloned()).unwrap();
     assert_eq!(request["payment_method"]["id"], "pm-ovo");
     assert!(request["customer_id"].is_string(), "{request}");
+}
+
+#[tokio::test]
+async fn who_paid_by_hand_is_asked_to_pay_once_a_gateway_is_set_up() {
+    let (stripe, xendit, clock) = (stripe::start().await, xendit::start().await, MovedClock::new());
+    let mut server = Server::start_with(&[clock.env()]).await;
+    let mut tenant = server.tenant().await;
+    tenant.admin.post("/api/billing/subscribe", json!({})).await.expect(StatusCode::CREATED);
+    let by_hand = json!({ "gateway": "manual", "gateway_payment_method_id": "bca", "type": "bank_transfer" });
+    let add = "/api/billing/payment-methods";
+    tenant.admin.post(add, by_hand.clone()).await.expect(StatusCode::CREATED);
+    let accounts = accounts(&stripe, &xendit).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    server.env.extend(accounts);
+    server.restart("serve", || ()).await;
+    let login = json!({ "email": tenant.email, "password": PASSWORD });
+    let signed_in = server.client().post("/api/auth/login", login).await.expect(StatusCode::OK);
+    tenant.admin = server.client().with_token(signed_in["token"].as_str().expect("a token"));
+    tenant.admin.post(add, by_hand).await.names_fields(&["gateway"]);
+
+    let scene = Scene { server, clock, stripe, xendit, tenant };
+    let admin = scene.end_trial().await;
+    let open = invoice(&admin, "a page", |invoice| invoice["payment_url"].is_string()).await;
+    assert_eq!((&open["status"], scene.xendit.look(|ledger| ledger.invoices.len())), (&json!("open"), 1));
 }

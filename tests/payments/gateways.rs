@@ -320,6 +320,9 @@ async fn the_built_in_gateway_needs_no_account_and_the_others_do() {
     let refunded = manual.refund(&refund("k1", 1, "r1")).await.unwrap();
     assert_eq!(refunded, RefundOutcome::Refunded { refund_id: "r1".to_owned() });
     let both = gateways(Some("http://127.0.0.1:1"), Some("http://127.0.0.1:1"));
-    assert_eq!(both.names(), ["manual", "xendit", "stripe"]);
+    assert_eq!(both.names(), ["xendit", "stripe"]);
+    assert!(both.find_for_new("manual").is_none() && none.find_for_new("manual").is_some());
+    // What was paid by hand before can still be given back.
+    assert!(both.find("manual").is_some());
     assert_eq!(both.for_asking().map(|gateway| gateway.name()), Some("xendit"));
 }

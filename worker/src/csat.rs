@@ -17,6 +17,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::put_off::{Failed, put_off};
+
 /// The name of the process manager, and of its checkpoint.
 const NAME: &str = "csat_manager";
 const BATCH: i64 = 50;
@@ -60,12 +62,12 @@ impl Fold for Answers {
     }
 }
 
-/// Records the answers of one log until stopped.
-pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
+/// Records the answers of one log until stopped. `scale` multiplies the waits after a failure.
+pub async fn run(store: Store, log_id: i16, scale: f64, stopping: CancellationToken) {
     let mut news = store.progress().follow_changes(NAME, log_id);
     while !stopping.is_cancelled() {
         news.mark_unchanged();
-        match record(&store, log_id).await {
+        match record(&store, log_id, scale).await {
             Ok(0) => {}
             Ok(_) => continue,
             Err(error) => {
@@ -79,33 +81,56 @@ pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
     }
 }
 
-async fn record(store: &Store, log_id: i16) -> Result<usize, CommandError> {
-    let rows: Vec<(i64, Uuid, Uuid, i64)> = sqlx::query_as(
-        "SELECT position, tenant_id, survey_id, rating FROM csat_answers WHERE log_id = $1 ORDER BY position LIMIT $2",
+/// A customer's choice that is to be recorded.
+#[derive(sqlx::FromRow)]
+struct Due {
+    position: i64,
+    tenant_id: Uuid,
+    survey_id: Uuid,
+    rating: i64,
+    attempts: i32,
+}
+
+/// Records what is due; answers how much it was. What fails is tried again later, and holds up nothing.
+async fn record(store: &Store, log_id: i16, scale: f64) -> Result<usize, CommandError> {
+    let rows: Vec<Due> = sqlx::query_as(
+        "SELECT position, tenant_id, survey_id, rating, attempts FROM csat_answers
+         WHERE log_id = $1 AND available_at <= now() ORDER BY position LIMIT $2",
     )
     .bind(log_id)
     .bind(BATCH)
     .fetch_all(store.pool())
     .await?;
-    for (position, tenant_id, survey_id, rating) in &rows {
-        let command_id = ids::named_id(*tenant_id, &format!("csat answer {log_id} {position}"));
-        let origin =
-            Origin { command_id, ..Origin::new(*tenant_id, Metadata::new(Actor::system(), ids::new_id())) };
-        let now = store.clock().now();
-        let rate = |state: &CsatSurvey| csat_survey::rate(state, *survey_id, *rating, None, now);
-        match store.execute::<CsatSurvey>(&origin, *survey_id, rate).await {
-            Ok(_) => {}
-            // Answered before, too late, or made up: the message is in the conversation, and that is all.
-            Err(CommandError::Refused(refusal)) => {
-                tracing::info!(%survey_id, %refusal, "a survey answer was not taken")
-            }
-            Err(error) => return Err(error),
+    for due in &rows {
+        if let Err(error) = rate(store, log_id, due).await {
+            let Due { position, attempts, .. } = *due;
+            tracing::error!(log_id, position, %error, "a survey answer could not be recorded; trying again");
+            put_off(store, "csat_answers", Failed { log_id, position, attempts }, scale).await?;
+            continue;
         }
         sqlx::query("DELETE FROM csat_answers WHERE log_id = $1 AND position = $2")
             .bind(log_id)
-            .bind(position)
+            .bind(due.position)
             .execute(store.pool())
             .await?;
     }
     Ok(rows.len())
+}
+
+async fn rate(store: &Store, log_id: i16, due: &Due) -> Result<(), CommandError> {
+    let Due { position, tenant_id, survey_id, rating, .. } = *due;
+    let command_id = ids::named_id(tenant_id, &format!("csat answer {log_id} {position}"));
+    let origin =
+        Origin { command_id, ..Origin::new(tenant_id, Metadata::new(Actor::system(), ids::new_id())) };
+    let now = store.clock().now();
+    let rate = |state: &CsatSurvey| csat_survey::rate(state, survey_id, rating, None, now);
+    match store.execute::<CsatSurvey>(&origin, survey_id, rate).await {
+        Ok(_) => Ok(()),
+        // Answered before, too late, or made up: the message is in the conversation, and that is all.
+        Err(CommandError::Refused(refusal)) => {
+            tracing::info!(%survey_id, %refusal, "a survey answer was not taken");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -50,37 +50,46 @@ enum Verdict {
     Failed(String),
 }
 
-/// Processes one log until stopped. `scale` multiplies the waits between attempts.
-pub async fn run(store: Store, log_id: i16, scale: f64, stop: CancellationToken) {
-    let processor = Processor { lease: Lease::new(store.clone(), "inbound", log_id), store, log_id, scale };
-    while !stop.is_cancelled() {
-        let mut news = processor.store.progress().follow(queue::WAKE, log_id);
-        news.mark_unchanged();
-        // Not cut off in the middle of a batch: what it does is safe to repeat, but not worth repeating.
-        let rest = match processor.step().await {
-            Ok(true) => continue,
-            Ok(false) => POLL,
-            Err(error) => {
-                tracing::error!(log_id, %error, "inbound processing stopped; trying again");
-                REST
-            }
-        };
-        tokio::select! {
-            _ = tokio::time::timeout(rest, news.changed()) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-    processor.lease.give_back().await;
-}
-
-struct Processor {
+/// Processes what was delivered for one log.
+pub struct Processor {
     store: Store,
     lease: Lease,
     log_id: i16,
+    /// Multiplies the waits between attempts.
     scale: f64,
+    /// The business account of accounts that name none.
+    business: Option<String>,
 }
 
 impl Processor {
+    #[must_use]
+    pub fn new(store: Store, log_id: i16, scale: f64, business: Option<String>) -> Self {
+        Self { lease: Lease::new(store.clone(), "inbound", log_id), store, log_id, scale, business }
+    }
+
+    /// Goes on until stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let mut news = self.store.progress().follow(queue::WAKE, self.log_id);
+            news.mark_unchanged();
+            // Not cut off in the middle of a batch: what it does is safe to repeat, but not worth repeating.
+            let rest = match self.step().await {
+                Ok(true) => continue,
+                Ok(false) => POLL,
+                Err(error) => {
+                    let log_id = self.log_id;
+                    tracing::error!(log_id, %error, "inbound processing stopped; trying again");
+                    REST
+                }
+            };
+            tokio::select! {
+                _ = tokio::time::timeout(rest, news.changed()) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        self.lease.give_back().await;
+    }
+
     /// Processes the next batch; false when there is none, or it is another process's to do.
     async fn step(&self) -> Result<bool, CommandError> {
         if !self.lease.hold().await? {
@@ -117,7 +126,7 @@ impl Processor {
                 note(index, route::find_account(&self.store, row).await?);
                 continue;
             }
-            match change::works_of(&self.store, &mut accounts, row).await? {
+            match change::works_of(&self.store, &mut accounts, row, self.business.as_deref()).await? {
                 Ok(works) => works.into_iter().for_each(|work| {
                     lanes.entry(work.lane()).or_default().push((index, work));
                 }),

@@ -16,6 +16,7 @@ mod lease;
 pub mod outbound;
 pub mod payment;
 mod provisioning;
+mod put_off;
 pub mod sla;
 pub mod webhooks;
 
@@ -49,6 +50,8 @@ pub fn managers() -> Vec<Projection> {
 pub struct Settings {
     /// Used for accounts without a token of their own (`META_ACCESS_TOKEN`).
     pub fallback_token: Option<String>,
+    /// The WhatsApp Business Account of accounts that name none (`META_WABA_ID`).
+    pub fallback_business: Option<String>,
     /// Multiplies the waits between attempts (`OMNISTREAM_RETRY_SCALE`).
     pub retry_scale: f64,
     /// The way to other people's servers.
@@ -78,18 +81,20 @@ pub fn start(
     let mut tasks = runner::run_all(store, projections, stopping);
     for log_id in store.logs() {
         tasks.spawn(sla::run(store.clone(), *log_id, stopping.clone()));
-        tasks.spawn(allocation::run(store.clone(), *log_id, stopping.clone()));
-        tasks.spawn(csat::run(store.clone(), *log_id, stopping.clone()));
         tasks.spawn(chat_expiration::run(store.clone(), *log_id, stopping.clone()));
     }
     tasks.spawn(provisioning::run(store.clone(), stopping.clone()));
-    let Settings { fallback_token, retry_scale: scale, outbound, billing } = settings;
+    let Settings { fallback_token, fallback_business: business, retry_scale: scale, outbound, billing } =
+        settings;
     let payments = billing.clone();
     let engine = automation::Engine::new(store.clone(), Arc::clone(&outbound), scale);
     let notifier = webhooks::Sender { store: store.clone(), outbound, scale };
     let sender = effects::Sender { store: store.clone(), graph, fallback_token, scale };
     for log_id in store.logs() {
-        tasks.spawn(inbound::run(store.clone(), *log_id, scale, stopping.clone()));
+        tasks.spawn(allocation::run(store.clone(), *log_id, scale, stopping.clone()));
+        tasks.spawn(csat::run(store.clone(), *log_id, scale, stopping.clone()));
+        let processor = inbound::Processor::new(store.clone(), *log_id, scale, business.clone());
+        tasks.spawn(processor.run(stopping.clone()));
         tasks.spawn(effects::run(sender.clone(), *log_id, stopping.clone()));
         tasks.spawn(automation::trigger::run(store.clone(), *log_id, scale, stopping.clone()));
         tasks.spawn(automation::run(engine.clone(), *log_id, stopping.clone()));

@@ -48,7 +48,7 @@ struct PaymentMethod {
 #[serde(deny_unknown_fields)]
 #[garde(allow_unvalidated)]
 struct AddPaymentMethod {
-    /// `manual`, `stripe` or `xendit`.
+    /// `stripe` or `xendit` where it is set up; `manual` where none is.
     gateway: String,
     /// The gateway's own name for it, such as Stripe's `pm_…`.
     #[garde(length(chars, min = 1, max = 255))]

@@ -75,14 +75,17 @@ async fn by_number(ctx: &Ctx, number: &str) -> Answer<Option<Sender>> {
     Ok(found.into_iter().next().map(|(tenant_id, account)| sender(tenant_id, account.id, account.state)))
 }
 
-/// Several numbers of a business account share what happens to its templates; the oldest stands for them.
+/// Several numbers of a business account share what happens to its templates; the oldest stands for them. The
+/// installation's business account is that of accounts that name none, unless one names it.
 async fn by_business(ctx: &Ctx, waba: &str) -> Answer<Option<Sender>> {
     let row: Option<(Uuid, Uuid, Value)> = sqlx::query_as(
         "SELECT tenant_id, id, doc FROM read.documents
-         WHERE collection = 'integration_account' AND doc -> 'config' -> 'plain' ->> 'waba_id' = $1
-         ORDER BY created_at, id LIMIT 1",
+         WHERE collection = 'integration_account' AND (doc #>> '{config,plain,waba_id}' = $1
+             OR $2 AND doc ->> 'channel' = 'whatsapp' AND doc #>> '{config,plain,waba_id}' IS NULL)
+         ORDER BY doc #>> '{config,plain,waba_id}' IS NULL, created_at, id LIMIT 1",
     )
     .bind(waba)
+    .bind(ctx.app.meta().waba_id.as_deref() == Some(waba))
     .fetch_optional(ctx.app.store().pool())
     .await?;
     let Some((tenant_id, account_id, doc)) = row else { return Ok(None) };

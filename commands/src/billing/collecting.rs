@@ -99,7 +99,7 @@ impl Billing {
         let Some(draft) = state.draft.as_ref().filter(|_| state.status == InvoiceStatus::Open) else {
             return self.no_longer_due(tenant_id, invoice_id, &state).await;
         };
-        let method = self.default_method(tenant_id).await?;
+        let method = self.default_method(tenant_id).await?.filter(|method| self.is_offered(&method.gateway));
         let gateway = match &method {
             Some(method) => self.gateways.find(&method.gateway),
             None => self.gateways.for_asking(),
@@ -251,6 +251,12 @@ impl Billing {
             })
         });
         Ok(Done::from(told.await?).with(()))
+    }
+
+    /// Whoever pays through a gateway that is no longer offered is asked to pay like one who has no method. One that is
+    /// not set up at all is somebody's mistake, and told as that.
+    fn is_offered(&self, gateway: &str) -> bool {
+        self.gateways.find(gateway).is_none_or(PaymentGateway::takes_new_methods)
     }
 
     /// What invoices are charged to.

@@ -29,7 +29,7 @@ impl Billing {
         customer_id: Option<String>,
     ) -> Result<Done<PaymentMethod>, CommandError> {
         let tenant_id = origin.tenant_id;
-        let Some(gateway) = self.gateways.find(&new.gateway) else {
+        let Some(gateway) = self.gateways.find_for_new(&new.gateway) else {
             let known = self.gateways.names().join(", ");
             return Err(Refusal::invalid("gateway", format!("is not set up here; there is {known}")).into());
         };

@@ -124,6 +124,17 @@ impl RecurringItems {
         Ok(lines)
     }
 
+    /// What is charged for, in one line of text: the plan, its agents if they cost anything, the add-ons.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut parts = vec![self.plan_name.clone()];
+        if !self.prices.per_agent.is_zero() {
+            parts.push(format!("{} {}", self.seats, if self.seats == 1 { "agent" } else { "agents" }));
+        }
+        parts.extend(self.addons.iter().map(|addon| format!("{} × {}", addon.quantity, addon.name)));
+        parts.join(", ")
+    }
+
     /// The price of a whole period after `coupon`, before tax; never negative.
     ///
     /// # Errors

@@ -149,10 +149,10 @@ fn proration_lines(
 ) -> Vec<InvoiceLine> {
     let mut lines = Vec::new();
     if credited.is_positive() {
-        let description = format!("Unused time on {}", from.plan_name);
+        let description = format!("Unused time on {}", from.summary());
         lines.push(InvoiceLine::flat(LineKind::Proration, description, credited.negated(), None));
     }
-    let description = format!("Remaining time on {}", to.plan_name);
+    let description = format!("Remaining time on {}", to.summary());
     lines.push(InvoiceLine::flat(LineKind::Proration, description, charged, Some(covered)));
     lines
 }

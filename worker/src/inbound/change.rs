@@ -36,11 +36,13 @@ pub(super) enum Work {
     Nothing(Verdict),
 }
 
-/// The items of a row. A malformed one is kept as a failed row of its own, unless it is all that there is.
+/// The items of a row. A malformed one is kept as a failed row of its own, unless it is all that there is. `business` is
+/// the business account of accounts that name none.
 pub(super) async fn works_of(
     store: &Store,
     accounts: &mut Accounts,
     row: &Due,
+    business: Option<&str>,
 ) -> Result<Result<Vec<Work>, Verdict>, CommandError> {
     let failed = |reason: &str| Ok(Err(Verdict::Failed(reason.to_owned())));
     let Some(account) = account_of(store, accounts, row).await? else {
@@ -68,7 +70,7 @@ pub(super) async fn works_of(
             }
             Item::Status(update) => Work::Status(Box::new(update)),
             // The account was found by this id, unless it was given another one since.
-            Item::Template(update) => match account.config.text("waba_id") {
+            Item::Template(update) => match account.config.text("waba_id").or(business) {
                 Some(waba_id) => Work::Template { update: Box::new(update), waba_id: waba_id.to_owned() },
                 None => Work::Nothing(Verdict::Failed("the account has no waba_id".to_owned())),
             },

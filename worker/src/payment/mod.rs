@@ -42,7 +42,8 @@ impl std::fmt::Debug for Account {
 /// # Errors
 /// When no HTTP client can be made.
 pub fn gateways(settings: &Settings, clock: &Clock) -> Result<Gateways, reqwest::Error> {
-    let mut all: Vec<Arc<dyn PaymentGateway>> = vec![Arc::new(manual::Manual)];
+    let is_the_only_one = settings.xendit.is_none() && settings.stripe.is_none();
+    let mut all: Vec<Arc<dyn PaymentGateway>> = vec![Arc::new(manual::Manual { is_the_only_one })];
     let mut asking: Option<Arc<dyn PaymentGateway>> = None;
     if let Some(account) = &settings.xendit {
         let xendit: Arc<dyn PaymentGateway> =

@@ -35,6 +35,21 @@ fn an_upgrade_is_invoiced_for_the_difference_and_taxed() {
 }
 
 #[test]
+fn the_lines_say_what_was_changed_and_not_only_the_plan() {
+    let before = plan("Growth", idr(900_000), Interval::Monthly);
+    let before =
+        RecurringItems { prices: PlanPrices { per_agent: idr(20_000), ..before.prices }, seats: 1, ..before };
+    let addons = vec![addon("Extra number", idr(75_000), 3)];
+    let after = RecurringItems { seats: 2, addons, ..before.clone() };
+    let invoice =
+        settle(&change(paid(idr(920_000)), &before, &after, "2026-11-16")).unwrap().invoice.unwrap();
+    assert_eq!(
+        invoice.lines.iter().map(|line| line.description.as_str()).collect::<Vec<_>>(),
+        ["Unused time on Growth, 1 agent", "Remaining time on Growth, 2 agents, 3 × Extra number"]
+    );
+}
+
+#[test]
 fn a_downgrade_is_carried_and_not_invoiced() {
     let (starter, growth) =
         (plan("Starter", idr(300_000), Interval::Monthly), plan("Growth", idr(900_000), Interval::Monthly));
