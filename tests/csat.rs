@@ -258,3 +258,46 @@ async fn a_question_is_a_message_of_the_month() {
     shop.tenant.admin.get(&shop.path()).await.problem(404, "not_found");
     assert!(shop.graph.messages().is_empty());
 }
+
+#[tokio::test]
+async fn an_answer_that_can_not_be_recorded_holds_up_no_other() {
+    let shop = Shop::open().await;
+    let another = customer();
+    shop.number.hear(&another, "Halo").await;
+    let conversation = id_of(&conversation_with(&shop.tenant.admin, &another).await);
+    let path = format!("/api/conversations/{conversation}/csat");
+    let stuck = shop.ask().await;
+    let other = shop.tenant.admin.post(&path, json!({})).await.expect(StatusCode::CREATED);
+    let answer = async |survey: &Value, from: &str| {
+        let row = format!("csat:{}:5", id_of(survey));
+        let reply = json!({ "type": "list_reply", "list_reply": { "id": row, "title": "5 - Excellent" } });
+        let chosen = message(from, "interactive", reply);
+        shop.number.deliver(vec![shop.number.messages(vec![chosen])]).await.expect_ok();
+    };
+    let rated = async |path: &str| {
+        eventually("the answer is recorded", || async {
+            let survey = shop.tenant.admin.get(path).await.expect(StatusCode::OK);
+            (survey["status"] == "rated").then_some(())
+        })
+        .await;
+    };
+    let mut sql = shop.server.sql().await;
+    let refuse = format!(
+        "RESET ROLE; ALTER TABLE events ADD CONSTRAINT stuck
+         CHECK (stream_id <> '{}' OR event_type <> 'csat_survey.rated')",
+        id_of(&stuck)
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&mut sql).await.expect("the constraint");
+    answer(&stuck, &shop.customer).await;
+    eventually("it was tried", || async {
+        let tried = sqlx::query_scalar("SELECT count(*) FROM csat_answers WHERE attempts > 0");
+        let tried: i64 = tried.fetch_one(&mut shop.server.sql().await).await.expect("a count");
+        (tried == 1).then_some(())
+    })
+    .await;
+    answer(&other, &another).await;
+    rated(&path).await;
+    assert_eq!(shop.survey().await["status"], "pending");
+    sqlx::query("ALTER TABLE events DROP CONSTRAINT stuck").execute(&mut sql).await.expect("it is gone");
+    rated(&shop.path()).await;
+}

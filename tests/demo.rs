@@ -89,6 +89,8 @@ async fn a_demo_that_is_killed_again_and_again_plays_once() {
     let client = sign_in(&server).await;
     assert_eq!(inventory(&client).await, once);
     shows_what_it_promises(&server, &client, &said).await;
+    let synced = client.post("/api/wa-templates/sync", Value::Null).await.expect(StatusCode::OK);
+    assert_eq!((&synced["total_from_meta"], &synced["synced"]), (&json!(1), &json!(1)), "{synced}");
 }
 
 /// A breach, a run with an action that failed and one that a gate kept from acting, from the command line and the API.

@@ -107,9 +107,7 @@ async fn receiver(ctx: &Ctx, new: &TransferConversationRequest) -> Answer<Option
                 allocation::candidates(&mut *ctx.reader().await?, ctx.tenant_id(), &members).await?;
             Ok(choose(division.allocation_method, &candidates))
         }
-        (None, None) => {
-            Err(Problem::invalid("to_agent_id", "either to_agent_id or to_division_id is needed"))
-        }
+        (None, None) => Err(Problem::invalid("to_agent_id", "or to_division_id is needed")),
     }
 }
 

@@ -34,7 +34,8 @@ impl Counterpart {
         let (phone, arrivals) = mpsc::unbounded_channel();
         let router = Router::new()
             .route("/{phone_number_id}/messages", post(take_message))
-            .route("/{id}/{edge}", post(|| async { Json(json!({ "success": true })) }))
+            .route("/{waba_id}/message_templates", get(templates).post(take_template).delete(taken))
+            .route("/{id}/{edge}", post(taken))
             .route("/{id}", get(number))
             .with_state(phone);
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -44,6 +45,28 @@ impl Counterpart {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+async fn taken() -> Json<Value> {
+    Json(json!({ "success": true }))
+}
+
+/// What `POST /api/wa-templates/sync` finds.
+async fn templates() -> Json<Value> {
+    Json(json!({ "data": [{
+        "id": "1042000000000001",
+        "name": "order_shipped",
+        "language": "id",
+        "status": "APPROVED",
+        "category": "UTILITY",
+        "components": [{ "type": "BODY", "text": "Halo {{1}}, pesanan {{2}} sudah dikirim." }],
+        "quality_score": { "score": "GREEN" },
+    }] }))
+}
+
+async fn take_template(Json(template): Json<Value>) -> Json<Value> {
+    let id = commands::ids::new_id().as_u128().to_string();
+    Json(json!({ "id": id, "status": "PENDING", "category": template["category"] }))
 }
 
 async fn take_message(State(phone): State<Phone>, Json(body): Json<Value>) -> Json<Value> {

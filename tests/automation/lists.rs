@@ -87,6 +87,18 @@ async fn items_and_runs_are_found_by_whatever_they_belong_to() {
     let stranger = scene.server.tenant().await;
     stranger.admin.get(&path).await.problem(404, "not_found");
     stranger.admin.get(&format!("/api/automation-events/{id}")).await.problem(404, "not_found");
+    for list in [
+        format!("/api/automation-events/by-rule/{rule_id}"),
+        format!("/api/automation-runs/by-rule/{rule_id}"),
+        format!("/api/automation-runs/by-event/{id}"),
+        of_conversation,
+    ] {
+        stranger.admin.get(&list).await.problem(404, "not_found");
+    }
+    // A rule that is gone still has its history.
+    scene.admin().delete(&rule).await.expect(StatusCode::OK);
+    let path = format!("/api/automation-runs/by-rule/{rule_id}");
+    assert_eq!(list(scene.admin(), &path, "runs").await.len(), 1);
 }
 
 #[tokio::test]

@@ -171,6 +171,12 @@ async fn the_command_line_tells_why_and_what_would_be_different() {
     let off = json!({ "is_active": false });
     scene.admin().post(&format!("/api/automation-rules/{greet}/toggle"), off).await.expect(StatusCode::OK);
     assert_eq!((differing(&replay("now")), differing(&replay("then"))), (1, 0));
+    let (told, _) = scene.server.run(&["automation", "replay", item["id"].as_str().unwrap(), "--at", "now"]);
+    assert!(told.contains("1 rule differs") && told.contains("channel_in does not hold"), "{told}");
+    // An event of the log stands for the item that it was made.
+    let heard = list(scene.admin(), "/api/events?event_type=message.received", "events").await.remove(0);
+    let (told, ok) = scene.server.run(&["automation", "replay", heard["event_id"].as_str().unwrap()]);
+    assert!(ok && told.contains(item["id"].as_str().unwrap()), "{told}");
     let notes = list(scene.admin(), "/api/events?event_type=conversation.note_added", "events").await;
     assert_eq!(notes.len(), 1, "nothing was done");
 }

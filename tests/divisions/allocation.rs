@@ -18,7 +18,7 @@ struct Team {
     agents: Vec<Uuid>,
     /// The number of another division, whose only agent gets whatever arrives there.
     bell: Number,
-    _server: Server,
+    server: Server,
     _graph: Graph,
 }
 
@@ -29,7 +29,7 @@ impl Team {
         let tenant = server.tenant().await;
         let (division, number, agents) = staffed(&tenant, "Sales", allocation_method, agents).await;
         let (_, bell, _) = staffed(&tenant, "Bell", "round_robin", 1).await;
-        Self { tenant, division, number, agents, bell, _server: server, _graph: graph }
+        Self { tenant, division, number, agents, bell, server, _graph: graph }
     }
 
     fn admin(&self) -> &Client {
@@ -233,4 +233,23 @@ async fn what_is_moved_into_a_division_is_handed_out_there_unless_somebody_has_i
     team.admin().post("/api/conversations/bulk", moved).await.expect(StatusCode::OK);
     assert_eq!(team.given(loose).await, team.agents[0]);
     assert_eq!(team.agent_of(held).await, Some(holder), "offline, and still somebody's decision");
+}
+
+#[tokio::test]
+async fn one_that_can_not_be_handed_out_holds_up_no_other() {
+    let team = Team::of(1, "round_robin").await;
+    team.set_online(team.agents[0], false).await;
+    let (stuck, next) = (team.hear().await, team.hear().await);
+    let mut sql = team.server.sql().await;
+    let refuse = format!(
+        "RESET ROLE; ALTER TABLE events ADD CONSTRAINT stuck
+         CHECK (stream_id <> '{stuck}' OR event_type <> 'conversation.assigned')"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&mut sql).await.expect("the constraint");
+    team.set_online(team.agents[0], true).await;
+    assert_eq!(team.given(next).await, team.agents[0]);
+    assert_eq!(team.next().await, team.agents[0]);
+    assert_eq!(team.agent_of(stuck).await, None);
+    sqlx::query("ALTER TABLE events DROP CONSTRAINT stuck").execute(&mut sql).await.expect("it is gone");
+    assert_eq!(team.given(stuck).await, team.agents[0]);
 }

@@ -252,16 +252,17 @@ async fn who_paid_by_hand_is_asked_to_pay_once_a_gateway_is_set_up() {
     let mut server = Server::start_with(&[clock.env()]).await;
     let mut tenant = server.tenant().await;
     tenant.admin.post("/api/billing/subscribe", json!({})).await.expect(StatusCode::CREATED);
-    let by_hand = json!({ "gateway": "manual", "gateway_payment_method_id": "bca", "type": "bank_transfer" });
+    let by_hand =
+        |id| json!({ "gateway": "manual", "gateway_payment_method_id": id, "type": "bank_transfer" });
     let add = "/api/billing/payment-methods";
-    tenant.admin.post(add, by_hand.clone()).await.expect(StatusCode::CREATED);
+    tenant.admin.post(add, by_hand("bca")).await.expect(StatusCode::CREATED);
     let accounts = accounts(&stripe, &xendit).map(|(name, value)| (name.to_owned(), value.to_owned()));
     server.env.extend(accounts);
     server.restart("serve", || ()).await;
     let login = json!({ "email": tenant.email, "password": PASSWORD });
     let signed_in = server.client().post("/api/auth/login", login).await.expect(StatusCode::OK);
     tenant.admin = server.client().with_token(signed_in["token"].as_str().expect("a token"));
-    tenant.admin.post(add, by_hand).await.names_fields(&["gateway"]);
+    tenant.admin.post(add, by_hand("mandiri")).await.names_fields(&["gateway"]);
 
     let scene = Scene { server, clock, stripe, xendit, tenant };
     let admin = scene.end_trial().await;

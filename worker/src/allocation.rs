@@ -178,14 +178,18 @@ async fn hand_out_waiting(
         let mut db = store.pool().acquire().await?;
         allocation::waiting_for(&mut db, due.tenant_id, agent_id, AT_ONCE).await?
     };
-    let mut given = 0;
+    let (mut given, mut failed) = (0, None);
     for conversation_id in &waiting {
         // Not from the event: a conversation that somebody has by now is left alone, which is all that is needed.
-        let position =
-            allocate(store, log_id, ids::new_id(), (due.tenant_id, *conversation_id), false).await?;
-        given += usize::from(position > due.position);
+        match allocate(store, log_id, ids::new_id(), (due.tenant_id, *conversation_id), false).await {
+            Ok(position) => given += usize::from(position > due.position),
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok(given == 0 || (waiting.len() as i64) < AT_ONCE)
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(given == 0 || (waiting.len() as i64) < AT_ONCE),
+    }
 }
 
 /// Answers the position of the allocation, 0 if there was none.

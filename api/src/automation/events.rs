@@ -5,6 +5,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use commands::automation_item;
 use domain::automation_item::{AutomationItem, ItemStatus, run_id};
+use domain::automation_rule::AutomationRule;
+use domain::conversation::Conversation;
 use garde::Validate;
 use projections::automation::query::{self, ItemFilter, ItemSort, Page, RunFilter, RunSort};
 use projections::automation::queue::ItemRow;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 
 use super::LEADS;
 use super::lists::{
-    AutomationEventQueueItem, AutomationRuleRun, EventOrder, EventStatus, SortOrder, cut, page,
+    AutomationEventQueueItem, AutomationRuleRun, EventOrder, EventStatus, SortOrder, cut, has_existed, page,
 };
 use super::wire::TriggerName;
 use crate::http::{Answer, Body, Json, List, Paging, Path, PathParam, Problem, Query, Route, get, post};
@@ -155,6 +157,7 @@ async fn by_conversation(
     paging: Paging,
     Query(wanted): Query<ListEvents>,
 ) -> Answer<Json<QueuePage>> {
+    has_existed::<Conversation>(&ctx, conversation_id, "conversation").await?;
     let of = ItemFilter { conversation_id: Some(conversation_id), ..ItemFilter::default() };
     answer(&ctx, paging, wanted, of).await
 }
@@ -165,6 +168,7 @@ async fn by_rule(
     paging: Paging,
     Query(wanted): Query<ListEvents>,
 ) -> Answer<Json<QueuePage>> {
+    has_existed::<AutomationRule>(&ctx, rule_id, "automation rule").await?;
     answer(&ctx, paging, wanted, ItemFilter { rule_id: Some(rule_id), ..ItemFilter::default() }).await
 }
 
@@ -247,7 +251,10 @@ async fn retry_failed(ctx: Ctx, Body(body): Body<LimitRequest>) -> Answer<Json<R
             Err(problem) => return Err(problem),
         }
     }
-    let message = format!("{retried_count} automation events are queued again.");
+    let message = match retried_count {
+        1 => "1 automation event is queued again.".to_owned(),
+        count => format!("{count} automation events are queued again."),
+    };
     Ok(Json(RetryFailedResult { message, retried_count }))
 }
 
@@ -262,7 +269,10 @@ async fn clean_up(ctx: Ctx, Body(body): Body<CleanupRequest>) -> Answer<Json<Cle
             .await?;
         deleted_count += i64::from(done.position > 0);
     }
-    let message = format!("{deleted_count} failed automation events were removed.");
+    let message = match deleted_count {
+        1 => "1 failed automation event was removed.".to_owned(),
+        count => format!("{count} failed automation events were removed."),
+    };
     Ok(Json(CleanupResult { message, deleted_count }))
 }
 

@@ -1,6 +1,7 @@
 //! What the lists of runs and of the queue share: cursors, order, and how a row is shown.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use domain::aggregate::Aggregate;
 use domain::automation_item::{ItemSource, ItemStatus};
 use projections::automation::query::{Cursor, ItemSort, Page, RunSort};
 use projections::automation::queue::ItemRow;
@@ -11,7 +12,17 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::wire::TriggerName;
+use crate::Ctx;
 use crate::http::{Answer, Paging, Problem};
+
+/// What was deleted since still has its history.
+///
+/// # Errors
+/// 404 when the tenant never had such a thing.
+pub(super) async fn has_existed<A: Aggregate>(ctx: &Ctx, id: Uuid, what: &str) -> Answer<()> {
+    let (_, version) = ctx.app.store().current::<A>(ctx.tenant_id(), id).await?;
+    if version == 0 { Err(Problem::not_found(what)) } else { Ok(()) }
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

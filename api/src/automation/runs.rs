@@ -1,6 +1,8 @@
 //! What rules did, newest first, and what each was when it did.
 
 use chrono::{DateTime, Utc};
+use domain::automation_item::AutomationItem;
+use domain::automation_rule::AutomationRule;
 use garde::Validate;
 use projections::automation::query::{self, RunFilter};
 use projections::automation::runs::RunRow;
@@ -10,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::LEADS;
-use super::lists::{AutomationRuleRun, RunOrder, SortOrder, cut, page, source_name};
+use super::lists::{AutomationRuleRun, RunOrder, SortOrder, cut, has_existed, page, source_name};
 use super::wire::{RuleAction, RuleConditions};
 use crate::http::{Answer, Json, Paging, Path, Problem, Query, Route, get};
 use crate::query::COUNT_LIMIT;
@@ -133,6 +135,7 @@ async fn by_rule(
     paging: Paging,
     Query(wanted): Query<ListRunsOfRule>,
 ) -> Answer<Json<RunPage>> {
+    has_existed::<AutomationRule>(&ctx, rule_id, "automation rule").await?;
     let ListRunsOfRule { event_id, cursor, sort_by, sort_order } = wanted;
     answer(&ctx, paging, ListRuns { rule_id: Some(rule_id), event_id, cursor, sort_by, sort_order }).await
 }
@@ -143,6 +146,7 @@ async fn by_event(
     paging: Paging,
     Query(wanted): Query<ListRunsOfEvent>,
 ) -> Answer<Json<RunPage>> {
+    has_existed::<AutomationItem>(&ctx, event_id, "automation event").await?;
     let ListRunsOfEvent { rule_id, cursor, sort_by, sort_order } = wanted;
     answer(&ctx, paging, ListRuns { rule_id, event_id: Some(event_id), cursor, sort_by, sort_order }).await
 }

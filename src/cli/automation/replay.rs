@@ -43,7 +43,7 @@ pub(super) async fn judge(store: &Store, event: Uuid, at: At, as_json: bool) -> 
     };
     let free = |rule_id: Uuid, _: Uuid| !setting.cooling.contains(&rule_id);
     let outcomes = evaluate(&setting.rules, &facts, setting.at, &setting.control, &free);
-    let report = compare(&case, &setting, &outcomes);
+    let report = compare(&case, &setting, &outcomes, &facts);
     if as_json { Ok(serde_json::to_string_pretty(&report)?) } else { Ok(in_words(&report)?) }
 }
 
@@ -106,7 +106,7 @@ fn first_round(case: &Case) -> impl Iterator<Item = &RunRow> {
 }
 
 /// What was recorded first beside what is judged now, for every rule of either.
-fn compare(case: &Case, setting: &Setting, outcomes: &[RuleOutcome<'_>]) -> Value {
+fn compare(case: &Case, setting: &Setting, outcomes: &[RuleOutcome<'_>], facts: &Facts) -> Value {
     let recorded: HashMap<Uuid, &RunRow> = first_round(case).map(|run| (run.rule_id, run)).collect();
     let judged = outcomes.iter().map(|outcome| {
         let now = json!({
@@ -114,12 +114,11 @@ fn compare(case: &Case, setting: &Setting, outcomes: &[RuleOutcome<'_>]) -> Valu
             "skip_reason": outcome.skip_reason.map(SkipReason::as_str),
             "actions": if outcome.acts() { json!(outcome.rule.definition.actions) } else { json!([]) },
         });
-        row(
-            outcome.rule.id,
-            &outcome.rule.definition.name,
-            recorded.get(&outcome.rule.id).map(|run| was(run)),
-            Some(now),
-        )
+        let before = recorded.get(&outcome.rule.id).map(|run| was(run));
+        let mut row = row(outcome.rule.id, &outcome.rule.definition.name, before, Some(now));
+        // Why it is judged so; no part of what differs.
+        row["checks"] = json!(outcome.explain(facts));
+        row
     });
     let gone = recorded.values().filter(|run| outcomes.iter().all(|outcome| outcome.rule.id != run.rule_id));
     let gone = gone.map(|run| row(run.rule_id, &run.rule_name, Some(was(run)), None));
@@ -151,12 +150,21 @@ fn in_words(report: &Value) -> Result<String, std::fmt::Error> {
         writeln!(out, "\n  {} ({})", text(&rule["name"]), text(&rule["rule_id"]))?;
         writeln!(out, "    recorded: {}", in_a_word(&rule["recorded"]))?;
         writeln!(out, "    judged:   {}", in_a_word(&rule["judged"]))?;
+        for check in rule["checks"].as_array().into_iter().flatten().filter(|check| check["held"] == false) {
+            let (expected, actual) = (&check["expected"], &check["actual"]);
+            let condition = text(&check["condition"]);
+            writeln!(out, "              {condition} does not hold: asks for {expected}, finds {actual}")?;
+        }
         if rule["differs"] == true {
             differences += 1;
             writeln!(out, "    DIFFERS")?;
         }
     }
-    writeln!(out, "\n{differences} rule(s) differ")?;
+    match differences {
+        0 => writeln!(out, "\nNothing differs")?,
+        1 => writeln!(out, "\n1 rule differs")?,
+        count => writeln!(out, "\n{count} rules differ")?,
+    }
     Ok(out)
 }
 

@@ -51,7 +51,8 @@ impl Claimed {
 }
 
 impl Queue {
-    /// Marks due effects as being sent, and commits. An effect waits for every earlier one of its order.
+    /// Marks due effects as being sent, and commits. An effect waits for every earlier one of its order. The longest due
+    /// first, as `effects_due` has them: a long queue is not sorted for each claim.
     ///
     /// # Errors
     /// Database errors.
@@ -68,7 +69,7 @@ impl Queue {
                          WHERE earlier.log_id = $1 AND earlier.order_key = e.order_key
                              AND earlier.status IN ('pending', 'sending')
                              AND (earlier.position, earlier.n) < (e.position, e.n))
-                 ORDER BY e.position, e.n LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
+                 ORDER BY e.available_at, e.position, e.n LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
              UPDATE effects e
              SET status = 'sending', attempts = attempts + 1, lease_owner = $3, lease_until = now() + $4::interval
              FROM due WHERE e.log_id = $1 AND e.position = due.position AND e.n = due.n
