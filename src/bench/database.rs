@@ -72,7 +72,7 @@ impl BenchDatabase {
     /// Database errors.
     pub async fn server(&self) -> Result<Server> {
         /// Left for whoever else needs the server during the run, and for its superusers.
-        const RESERVE: i64 = 20;
+        const RESERVE: i64 = 50;
         let mut connection = PgConnection::connect_with(&self.admin).await?;
         let row: (String, String, String, String, i64) = sqlx::query_as(
             "SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'),

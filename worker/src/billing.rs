@@ -52,7 +52,7 @@ impl Timers {
     /// Runs until stopped.
     pub async fn run(mut self, stopping: CancellationToken) {
         let lease = Lease::new(self.store.clone(), read_model::NAME, self.log_id);
-        let mut progress = self.store.progress().follow(read_model::NAME, self.log_id);
+        let mut progress = self.store.progress().follow_changes(read_model::NAME, self.log_id);
         while !stopping.is_cancelled() {
             let fired = match lease.hold().await {
                 Ok(true) => self.fire().await,
