@@ -112,13 +112,14 @@ async fn the_server_outlives_its_starter_and_stops_when_the_last_user_is_killed(
 }
 
 #[tokio::test]
-async fn closing_the_last_lease_stops_the_server_at_once() {
+async fn closing_the_last_lease_stops_the_server() {
     let dir = DataDir::new("close");
     let (first, second) = (dir.start().unwrap(), dir.start().unwrap());
     first.close().unwrap();
     assert!(dir.server_pid().is_some(), "the other one still uses it");
     second.close().unwrap();
-    assert_eq!(dir.server_pid(), None);
+    // At once, unless a process that another test is just starting still has a copy of the lock: then the guard does it.
+    wait_until("the server is gone", || dir.server_pid().is_none());
 }
 
 #[tokio::test]
