@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::put_off::{Failed, put_off};
+use crate::rounds::work_off;
 
 /// The name of the process manager, and of its checkpoint.
 const NAME: &str = "allocation_manager";
@@ -86,21 +87,8 @@ impl Fold for Allocations {
 /// Hands out the conversations of one log until stopped. Several processes may: a command id that follows from the
 /// event makes each allocation happen once. `scale` multiplies the waits after a failure.
 pub async fn run(store: Store, log_id: i16, scale: f64, stopping: CancellationToken) {
-    let mut news = store.progress().follow_changes(NAME, log_id);
-    while !stopping.is_cancelled() {
-        news.mark_unchanged();
-        match hand_out(&store, log_id, scale).await {
-            Ok(0) => {}
-            Ok(_) => continue,
-            Err(error) => {
-                tracing::error!(log_id, %error, "conversations could not be handed out; trying again")
-            }
-        }
-        tokio::select! {
-            _ = tokio::time::timeout(POLL, news.changed()) => {}
-            () = stopping.cancelled() => {}
-        }
-    }
+    let news = store.progress().follow_changes(NAME, log_id);
+    work_off(NAME, news, &stopping, || hand_out(&store, log_id, scale)).await;
 }
 
 /// A conversation to hand out, or an agent who came online; and why.
@@ -115,8 +103,8 @@ struct Due {
 }
 
 /// One after the other, so that each sees how busy the last one made its agent. What fails is tried again later, and
-/// holds up nothing.
-async fn hand_out(store: &Store, log_id: i16, scale: f64) -> Result<usize, CommandError> {
+/// holds up nothing. False when nothing is due.
+async fn hand_out(store: &Store, log_id: i16, scale: f64) -> Result<bool, CommandError> {
     let rows: Vec<Due> = sqlx::query_as(
         "SELECT a.position, a.tenant_id, a.conversation_id, a.agent_id, e.event_type, a.attempts
          FROM allocations a JOIN events e USING (log_id, position)
@@ -127,7 +115,7 @@ async fn hand_out(store: &Store, log_id: i16, scale: f64) -> Result<usize, Comma
     .fetch_all(store.pool())
     .await?;
     for due in &rows {
-        match work_off(store, log_id, due).await {
+        match serve(store, log_id, due).await {
             Ok(true) => forget(store, log_id, due.position).await?,
             Ok(false) => {}
             Err(error) => {
@@ -137,7 +125,7 @@ async fn hand_out(store: &Store, log_id: i16, scale: f64) -> Result<usize, Comma
             }
         }
     }
-    Ok(rows.len())
+    Ok(!rows.is_empty())
 }
 
 async fn forget(store: &Store, log_id: i16, position: i64) -> Result<(), CommandError> {
@@ -150,7 +138,7 @@ async fn forget(store: &Store, log_id: i16, position: i64) -> Result<(), Command
 }
 
 /// False when there is more to do for it, after the others had their turn.
-async fn work_off(store: &Store, log_id: i16, due: &Due) -> Result<bool, CommandError> {
+async fn serve(store: &Store, log_id: i16, due: &Due) -> Result<bool, CommandError> {
     let tenant_id = due.tenant_id;
     if let Some(conversation_id) = due.conversation_id {
         let command_id = ids::named_id(tenant_id, &format!("allocate {log_id} {}", due.position));

@@ -1,7 +1,5 @@
 //! A customer's choice from a survey's list is an answer to the survey.
 
-use std::time::Duration;
-
 use commands::csat_survey;
 use commands::store::Origin;
 use commands::{CommandError, Store, ids};
@@ -18,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::put_off::{Failed, put_off};
+use crate::rounds::work_off;
 
 /// The name of the process manager, and of its checkpoint.
 const NAME: &str = "csat_manager";
 const BATCH: i64 = 50;
-const POLL: Duration = Duration::from_secs(1);
 
 row! {
     CsatAnswerRow in "csat_answers" key (log_id, position) {
@@ -64,21 +62,8 @@ impl Fold for Answers {
 
 /// Records the answers of one log until stopped. `scale` multiplies the waits after a failure.
 pub async fn run(store: Store, log_id: i16, scale: f64, stopping: CancellationToken) {
-    let mut news = store.progress().follow_changes(NAME, log_id);
-    while !stopping.is_cancelled() {
-        news.mark_unchanged();
-        match record(&store, log_id, scale).await {
-            Ok(0) => {}
-            Ok(_) => continue,
-            Err(error) => {
-                tracing::error!(log_id, %error, "survey answers could not be recorded; trying again")
-            }
-        }
-        tokio::select! {
-            _ = tokio::time::timeout(POLL, news.changed()) => {}
-            () = stopping.cancelled() => {}
-        }
-    }
+    let news = store.progress().follow_changes(NAME, log_id);
+    work_off(NAME, news, &stopping, || record(&store, log_id, scale)).await;
 }
 
 /// A customer's choice that is to be recorded.
@@ -91,8 +76,8 @@ struct Due {
     attempts: i32,
 }
 
-/// Records what is due; answers how much it was. What fails is tried again later, and holds up nothing.
-async fn record(store: &Store, log_id: i16, scale: f64) -> Result<usize, CommandError> {
+/// Records what is due; false when nothing is. What fails is tried again later, and holds up nothing.
+async fn record(store: &Store, log_id: i16, scale: f64) -> Result<bool, CommandError> {
     let rows: Vec<Due> = sqlx::query_as(
         "SELECT position, tenant_id, survey_id, rating, attempts FROM csat_answers
          WHERE log_id = $1 AND available_at <= now() ORDER BY position LIMIT $2",
@@ -114,7 +99,7 @@ async fn record(store: &Store, log_id: i16, scale: f64) -> Result<usize, Command
             .execute(store.pool())
             .await?;
     }
-    Ok(rows.len())
+    Ok(!rows.is_empty())
 }
 
 async fn rate(store: &Store, log_id: i16, due: &Due) -> Result<(), CommandError> {

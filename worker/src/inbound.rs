@@ -22,16 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::lease::Lease;
+use crate::rounds::work_off;
 use change::Work;
 
 /// Payloads looked at together.
 const BATCH: i64 = 200;
 /// Customers worked on at once.
 const CONCURRENCY: usize = 16;
-/// How often the queue is looked at without being told to, and the lease renewed.
-const POLL: Duration = Duration::from_secs(1);
-/// The rest after a failure of the database, or while another process has the lease.
-const REST: Duration = Duration::from_millis(500);
 /// A payload whose processing fails so often has failed.
 const MAX_ATTEMPTS: i32 = 8;
 /// How long a status waits for its message.
@@ -69,24 +66,8 @@ impl Processor {
 
     /// Goes on until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let mut news = self.store.progress().follow(queue::WAKE, self.log_id);
-            news.mark_unchanged();
-            // Not cut off in the middle of a batch: what it does is safe to repeat, but not worth repeating.
-            let rest = match self.step().await {
-                Ok(true) => continue,
-                Ok(false) => POLL,
-                Err(error) => {
-                    let log_id = self.log_id;
-                    tracing::error!(log_id, %error, "inbound processing stopped; trying again");
-                    REST
-                }
-            };
-            tokio::select! {
-                _ = tokio::time::timeout(rest, news.changed()) => {}
-                () = stop.cancelled() => {}
-            }
-        }
+        let news = self.store.progress().follow(queue::WAKE, self.log_id);
+        work_off(queue::WAKE, news, &stop, || self.step()).await;
         self.lease.give_back().await;
     }
 

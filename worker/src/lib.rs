@@ -17,6 +17,7 @@ pub mod outbound;
 pub mod payment;
 mod provisioning;
 mod put_off;
+mod rounds;
 pub mod sla;
 pub mod webhooks;
 

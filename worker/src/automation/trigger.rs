@@ -3,8 +3,6 @@
 //! What automation itself did sets nothing off, so rules cannot loop. An item's id follows from its trigger and event, so
 //! doing this twice makes one item.
 
-use std::time::Duration;
-
 use commands::failpoint::{self, Failpoint};
 use commands::store::{Append, Expected, Part};
 use commands::{CommandError, Store, automation_item, ids};
@@ -24,18 +22,15 @@ use uuid::Uuid;
 
 use super::queue::unsynced;
 use super::snapshot;
-use crate::backoff::Backoff;
 use crate::lease::Lease;
+use crate::put_off::{Failed, put_off};
+use crate::rounds::work_off;
 
 /// The name of the process manager, and of its checkpoint.
 pub const NAME: &str = "automation_triggers";
 /// Events made items in one go, and of those at once: their appends share commits.
 const BATCH: i64 = 200;
 const CONCURRENCY: usize = 32;
-const POLL: Duration = Duration::from_secs(1);
-const REST: Duration = Duration::from_millis(500);
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 row! {
     TriggerRow in "automation_triggers" key (log_id, position) {
@@ -86,22 +81,8 @@ impl Fold for Triggers {
 /// Makes items of one log's events until stopped. `scale` multiplies the waits after a failure.
 pub async fn run(store: Store, log_id: i16, scale: f64, stop: CancellationToken) {
     let lease = Lease::new(store.clone(), NAME, log_id);
-    let mut news = store.progress().follow_changes(NAME, log_id);
-    while !stop.is_cancelled() {
-        news.mark_unchanged();
-        let rest = match step(&store, &lease, log_id, scale).await {
-            Ok(true) => continue,
-            Ok(false) => POLL,
-            Err(error) => {
-                tracing::error!(log_id, %error, "automation triggers stopped; trying again");
-                REST
-            }
-        };
-        tokio::select! {
-            _ = tokio::time::timeout(rest, news.changed()) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+    let news = store.progress().follow_changes(NAME, log_id);
+    work_off(NAME, news, &stop, || step(&store, &lease, log_id, scale)).await;
     lease.give_back().await;
 }
 
@@ -131,7 +112,7 @@ async fn step(store: &Store, lease: &Lease, log_id: i16, scale: f64) -> Result<b
             Ok(()) => done.push(position),
             Err(error) => {
                 tracing::error!(log_id, position, %error, "an automation trigger could not be enqueued");
-                put_off(store, log_id, position, attempts, scale).await?;
+                put_off(store, "automation_triggers", Failed { log_id, position, attempts }, scale).await?;
             }
         }
     }
@@ -145,27 +126,6 @@ async fn step(store: &Store, lease: &Lease, log_id: i16, scale: f64) -> Result<b
         .await?;
     tx.commit().await?;
     Ok(true)
-}
-
-async fn put_off(
-    store: &Store,
-    log_id: i16,
-    position: i64,
-    attempts: i32,
-    scale: f64,
-) -> Result<(), CommandError> {
-    let pace = Backoff { base: FIRST_RETRY, longest: LONGEST_RETRY, scale };
-    let wait = pace.after(u32::try_from(attempts + 1).unwrap_or(1));
-    sqlx::query(
-        "UPDATE automation_triggers SET attempts = attempts + 1, available_at = now() + $3 * interval '1 second'
-         WHERE log_id = $1 AND position = $2",
-    )
-    .bind(log_id)
-    .bind(position)
-    .bind(wait.as_secs_f64())
-    .execute(store.pool())
-    .await?;
-    Ok(())
 }
 
 /// Makes an item of the event at this position.

@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::lease::Lease;
+use crate::rounds::work_off;
 
 /// Notices looked at together.
 const BATCH: i64 = 100;
-/// How often the queue is looked at without being told to, and the lease renewed.
-const POLL: Duration = Duration::from_secs(1);
 /// The rest after a failure of the database, or while another process has the lease.
 const REST: Duration = Duration::from_millis(500);
 /// A notice whose processing fails so often has failed.
@@ -46,22 +45,8 @@ pub async fn run(store: Store, billing: Billing, scale: f64, stop: CancellationT
     };
     let clerk =
         Clerk { lease: Lease::new(store.clone(), "payment_notices", log_id), store, billing, log_id, scale };
-    while !stop.is_cancelled() {
-        let mut news = clerk.store.progress().follow(queue::WAKE, log_id);
-        news.mark_unchanged();
-        let rest = match clerk.step().await {
-            Ok(true) => continue,
-            Ok(false) => POLL,
-            Err(error) => {
-                tracing::error!(%error, "applying payment notices stopped; trying again");
-                REST
-            }
-        };
-        tokio::select! {
-            _ = tokio::time::timeout(rest, news.changed()) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+    let news = clerk.store.progress().follow(queue::WAKE, log_id);
+    work_off(queue::WAKE, news, &stop, || clerk.step()).await;
     clerk.lease.give_back().await;
 }
 

@@ -18,12 +18,11 @@ use super::payload::{self, News};
 use super::subscriptions::NAME;
 use crate::backoff::Backoff;
 use crate::lease::Lease;
+use crate::rounds::work_off;
 
 /// Notes made deliveries in one go, and of those at once: their appends share commits.
 const BATCH: i64 = 200;
 const CONCURRENCY: usize = 32;
-const POLL: Duration = Duration::from_secs(1);
-const REST: Duration = Duration::from_millis(500);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
@@ -39,22 +38,8 @@ struct Note {
 /// Makes deliveries of one log's news until stopped. `scale` multiplies the waits after a failure.
 pub async fn run(store: Store, log_id: i16, scale: f64, stop: CancellationToken) {
     let lease = Lease::new(store.clone(), NAME, log_id);
-    let mut news = store.progress().follow_changes(NAME, log_id);
-    while !stop.is_cancelled() {
-        news.mark_unchanged();
-        let rest = match step(&store, &lease, log_id, scale).await {
-            Ok(true) => continue,
-            Ok(false) => POLL,
-            Err(error) => {
-                tracing::error!(log_id, %error, "webhooks are not notified; trying again");
-                REST
-            }
-        };
-        tokio::select! {
-            _ = tokio::time::timeout(rest, news.changed()) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+    let news = store.progress().follow_changes(NAME, log_id);
+    work_off(NAME, news, &stop, || step(&store, &lease, log_id, scale)).await;
     lease.give_back().await;
 }
 
