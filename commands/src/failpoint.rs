@@ -11,8 +11,8 @@
 pub enum Failpoint {
     /// An Idempotency-Key is claimed, and nothing has been done under it.
     KeyClaimed,
-    /// Events are written, and not committed.
-    BeforeAppendCommit,
+    /// A batch is planned, and nothing of it is in the log.
+    BeforeAppend,
     /// Events are committed, and nobody has been told.
     Appended,
     /// A request is done, and its answer is neither kept nor sent.
@@ -44,7 +44,7 @@ pub enum Failpoint {
 impl Failpoint {
     pub const ALL: [Self; 15] = [
         Self::KeyClaimed,
-        Self::BeforeAppendCommit,
+        Self::BeforeAppend,
         Self::Appended,
         Self::AnswerReady,
         Self::PayloadKept,
@@ -60,7 +60,7 @@ impl Failpoint {
         Self::EffectRecorded,
     ];
 
-    /// As in the source: `BeforeAppendCommit`.
+    /// As in the source: `BeforeAppend`.
     #[must_use]
     pub fn name(self) -> String {
         format!("{self:?}")

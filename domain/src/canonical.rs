@@ -1,8 +1,10 @@
 //! Canonical JSON (RFC 8785) and the hashes over it that make history verifiable.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::event::Recorded;
 
@@ -23,27 +25,55 @@ pub fn to_string<T: Serialize>(value: &T) -> String {
 /// SHA-256 of the canonical form.
 #[must_use]
 pub fn hash<T: Serialize>(value: &T) -> Hash {
-    Sha256::digest(to_string(value).as_bytes()).into()
+    hash_text(&to_string(value))
+}
+
+/// SHA-256 of a canonical form that is there already.
+#[must_use]
+pub fn hash_text(canonical: &str) -> Hash {
+    Sha256::digest(canonical.as_bytes()).into()
 }
 
 /// The hash that binds an event to everything before it in its stream (SEMANTICS, "Events").
 #[must_use]
 pub fn chain(previous: &Hash, event: &Recorded<Value>) -> Hash {
-    let header = json!({
-        "tenant_id": event.tenant_id,
-        "stream_type": event.stream_type,
-        "stream_id": event.stream_id,
-        "version": event.version,
-        "event_type": event.event_type,
-        "schema_version": event.schema_version,
-        "event_id": event.event_id,
-        "recorded_at": timestamp(event.recorded_at),
-        "metadata": event.metadata,
-    });
+    chain_prepared(previous, event, &to_string(&event.metadata), &hash(&event.body))
+}
+
+/// [`chain`], for a writer that has the canonical metadata and the payload's hash already.
+///
+/// # Panics
+/// Never: `metadata` is JSON.
+#[must_use]
+pub fn chain_prepared<B>(previous: &Hash, event: &Recorded<B>, metadata: &str, payload_hash: &Hash) -> Hash {
+    /// In the order of the canonical form, and without a number that it would write in another way.
+    #[derive(Serialize)]
+    struct Header<'a> {
+        event_id: Uuid,
+        event_type: &'a str,
+        metadata: &'a RawValue,
+        recorded_at: String,
+        schema_version: i16,
+        stream_id: Uuid,
+        stream_type: &'a str,
+        tenant_id: Uuid,
+        version: i64,
+    }
+    let header = Header {
+        event_id: event.event_id,
+        event_type: &event.event_type,
+        metadata: serde_json::from_str(metadata).expect("canonical JSON is JSON"),
+        recorded_at: timestamp(event.recorded_at),
+        schema_version: event.schema_version,
+        stream_id: event.stream_id,
+        stream_type: &event.stream_type,
+        tenant_id: event.tenant_id,
+        version: event.version,
+    };
     let mut digest = Sha256::new();
     digest.update(previous);
-    digest.update(hash(&event.body));
-    digest.update(to_string(&header).as_bytes());
+    digest.update(payload_hash);
+    digest.update(serde_json::to_vec(&header).expect("a header is JSON"));
     digest.finalize().into()
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use commands::Store;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -195,12 +195,12 @@ impl Keeper {
         if names.is_empty() {
             return Ok(());
         }
-        let mut connection = store.pool().acquire().await?;
-        let mut tx = connection.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
-        // A row that is locked is being committed, which renews it too.
+        // One statement without a transaction around it, which would hold every lease's row if this process stalled in
+        // the middle. A row that is locked is being committed, which renews it too.
         let lost: Vec<(String, i16, i64)> = sqlx::query_as(
-            "WITH held AS (
-                 SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $6::bigint[])
+            "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS setting),
+             held AS (
+                 SELECT held.* FROM unsynced, unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $6::bigint[])
                      AS held (name, log_id, epoch, position, committed)),
              free AS (
                  SELECT p.name, p.slot, p.log_id, held.position FROM held JOIN projections p
@@ -222,9 +222,8 @@ impl Keeper {
         .bind(positions)
         .bind(LEASE)
         .bind(committed)
-        .fetch_all(&mut *tx)
+        .fetch_all(store.pool())
         .await?;
-        tx.commit().await?;
         for ((name, log_id), held) in self.held().iter() {
             if lost.iter().any(|(n, l, epoch)| n == name && l == log_id && *epoch == held.lease.epoch) {
                 held.lost.cancel();

@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::event::Event;
-use crate::runner::{RunError, Runner, STALLED_AFTER, apply_tables};
+use crate::runner::{RunError, Runner, apply_tables};
 use crate::table::ApplyError;
 
 /// Parked events that are tried in one transaction.
@@ -81,10 +81,6 @@ pub async fn replay(runner: &Runner) -> Result<(usize, usize), RunError> {
     loop {
         let mut connection = runner.store.pool().acquire().await?;
         let mut tx = connection.begin().await?;
-        sqlx::query("SELECT set_config('idle_in_transaction_session_timeout', $1, true)")
-            .bind(STALLED_AFTER)
-            .execute(&mut *tx)
-            .await?;
         // The live runner takes this row before it applies anything, so nothing overtakes the replay.
         sqlx::query("SELECT 1 FROM projections WHERE name = $1 AND slot = $2 AND log_id = $3 FOR UPDATE")
             .bind(runner.projection.name)

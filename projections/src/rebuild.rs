@@ -12,7 +12,7 @@ use commands::failpoint::{self, Failpoint};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::projection::Projection;
-use crate::runner::{RunError, STALLED_AFTER, Slot};
+use crate::runner::{RunError, Slot};
 use crate::shadow::{Remains, Shadow, drop_tables, run, same_shape};
 
 /// How long a switch waits for readers of the old tables. New readers queue behind it meanwhile, so it gives up soon
@@ -148,13 +148,10 @@ async fn try_switch(shadow: &Shadow, from: Slot) -> Result<(), RebuildError> {
     let projection = &shadow.projection;
     let mut connection = shadow.store.pool().acquire().await?;
     let mut tx = connection.begin().await?;
-    sqlx::query(
-        "SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)",
-    )
-    .bind(SWITCH_PATIENCE)
-    .bind(STALLED_AFTER)
-    .execute(&mut *tx)
-    .await?;
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+        .bind(SWITCH_PATIENCE)
+        .execute(&mut *tx)
+        .await?;
     let checkpoints = lock_checkpoints(&mut tx, projection.name).await?;
     for (runner, lease) in shadow.runners.iter().zip(&shadow.leases) {
         let of =

@@ -19,12 +19,8 @@ use crate::table::ApplyError;
 
 /// Events in one transaction.
 pub const BATCH: i64 = 1_000;
-/// The server ends a transaction whose process stalled inside of it: whoever takes over must not wait for the rows that
-/// it holds.
-pub(crate) const STALLED_AFTER: &str = "10s";
 /// Not synced: after a crash the checkpoint is as old as the rows, and the log, which is synced, is read again.
-const BEGIN: &str =
-    "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 /// How long a runner rests after a failure, or while another process holds the lease.
 const REST: Duration = Duration::from_millis(500);
 

@@ -9,8 +9,13 @@ const OLDEST_VERSION: i32 = 150_000;
 /// Set by tests only, whose databases are thrown away.
 const UNSAFE_DATABASE: &str = "TEST_DATABASE_MAY_LOSE_DATA";
 
+/// The server ends a transaction whose process stalled inside of it: whoever takes over must not wait for the rows and
+/// locks that it holds.
+const STALLED_AFTER: &str = "10s";
+
 /// Settles what this program relies on, whatever the database's or the account's defaults are:
 ///
+/// - a process that stalls does not keep others waiting for long;
 /// - a command sees what committed before it got the log's lock, so a transaction must not keep the view of its start;
 /// - days begin at midnight in UTC;
 /// - names without a schema are those of `public`.
@@ -20,8 +25,10 @@ const UNSAFE_DATABASE: &str = "TEST_DATABASE_MAY_LOSE_DATA";
 pub async fn settle(session: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query(
         "SELECT set_config('default_transaction_isolation', 'read committed', false),
-             set_config('timezone', 'UTC', false), set_config('search_path', 'public', false)",
+             set_config('timezone', 'UTC', false), set_config('search_path', 'public', false),
+             set_config('idle_in_transaction_session_timeout', $1, false)",
     )
+    .bind(STALLED_AFTER)
     .execute(session)
     .await
     .map(|_| ())

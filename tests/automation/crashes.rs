@@ -195,6 +195,8 @@ async fn a_worker_that_stalled_can_not_record_what_another_has_done() {
     // In the middle of its call the worker stops for longer than its claim lasts.
     workers[0].signal(Signal::SIGSTOP);
     workers.push(worker(&scene.server).await);
+    // The claim, the leases and a transaction that it may have stopped in run out one after the other.
+    scene.until("its successor gives the item up", |now| now.failed == 1).await;
     let item = scene.settled(1, "failed").await.remove(0);
     let told = |item: &Value| -> (Value, Value) { (item["attempts"].clone(), item["processed_at"].clone()) };
     workers[0].signal(Signal::SIGCONT);

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use domain::event::Recorded;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::types::Json;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::batch::{Append, Facts, Outcome, Plan, Row};
+use super::batch::{Append, Claim, Facts, Outcome, Plan, Prepared, Row};
+use super::memory::Memory;
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::failpoint::{self, Failpoint};
@@ -22,7 +24,7 @@ pub const QUEUE_LIMIT: usize = 2048;
 const MAX_TRIES: u32 = 3;
 
 struct Pending {
-    append: Append,
+    command: Prepared,
     reply: oneshot::Sender<Result<Outcome, CommandError>>,
 }
 
@@ -35,7 +37,8 @@ pub struct Appender {
 impl Appender {
     pub(super) fn start(log_id: i16, pool: PgPool, clock: Clock, progress: Arc<Progress>) -> Self {
         let (queue, incoming) = mpsc::channel(QUEUE_LIMIT);
-        tokio::spawn(Writer { log_id, pool, clock, progress, connection: None }.run(incoming));
+        let writer = Writer { log_id, pool, clock, progress, connection: None, memory: Memory::new() };
+        tokio::spawn(writer.run(incoming));
         Self { queue }
     }
 
@@ -45,7 +48,8 @@ impl Appender {
     /// `Busy` when the queue is full; database errors when the commit failed repeatedly.
     pub async fn append(&self, append: Append) -> Result<Outcome, CommandError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Pending { append, reply }).map_err(|_| CommandError::Busy)?;
+        let command = Prepared::new(append);
+        self.queue.try_send(Pending { command, reply }).map_err(|_| CommandError::Busy)?;
         answer.await.map_err(|_| CommandError::failed("the appender has stopped"))?
     }
 }
@@ -58,13 +62,14 @@ struct Writer {
     progress: Arc<Progress>,
     /// Kept outside of the pool: requests that hold every pooled connection must not starve the log.
     connection: Option<PgConnection>,
+    memory: Memory,
 }
 
 impl Writer {
     async fn run(mut self, mut incoming: mpsc::Receiver<Pending>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         while incoming.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            let (commands, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|p| (p.append, p.reply)).unzip();
+            let (commands, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|p| (p.command, p.reply)).unzip();
             metrics::histogram!("append_batch_commands")
                 .record(f64::from(u32::try_from(commands.len()).unwrap_or(0)));
             for (reply, outcome) in replies.into_iter().zip(self.append(&commands).await) {
@@ -75,7 +80,7 @@ impl Writer {
 
     /// An outcome per command. A batch that the database refuses for what it contains is written command by command,
     /// so that only the one that it can't take fails.
-    async fn append(&mut self, commands: &[Append]) -> Vec<Result<Outcome, CommandError>> {
+    async fn append(&mut self, commands: &[Prepared]) -> Vec<Result<Outcome, CommandError>> {
         let error = match self.try_append(commands).await {
             Ok(outcomes) => return outcomes.into_iter().map(Ok).collect(),
             Err(error) => error,
@@ -93,11 +98,11 @@ impl Writer {
         outcomes
     }
 
-    async fn try_append(&mut self, commands: &[Append]) -> Result<Vec<Outcome>, sqlx::Error> {
+    async fn try_append(&mut self, commands: &[Prepared]) -> Result<Vec<Outcome>, sqlx::Error> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match write(&mut self.connection, self.log_id, &self.pool, &self.clock, commands).await {
+            match self.write(commands).await {
                 Ok((position, outcomes)) => {
                     self.progress.advance(HEAD, self.log_id, position);
                     return Ok(outcomes);
@@ -112,6 +117,55 @@ impl Writer {
             }
         }
     }
+
+    /// Plans on what is probably so; when the database knows better, on what it says; and when that was outdated again,
+    /// because other processes write to the same streams, under the log's lock. Answers the log's head and an outcome
+    /// per command.
+    async fn write(&mut self, commands: &[Prepared]) -> Result<(i64, Vec<Outcome>), sqlx::Error> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            slot => slot.insert(self.pool.acquire().await?.detach()),
+        };
+        let plan = |facts: &Facts| {
+            let mut plan = Plan::new(self.log_id, self.clock.now(), facts);
+            commands.iter().for_each(|command| plan.add(command));
+            plan
+        };
+        let mut facts = self.memory.guess(commands);
+        failpoint::reached(Failpoint::BeforeAppend).await;
+        for _ in 0..2 {
+            let planned = plan(&facts);
+            match send(connection, self.log_id, &facts, commands, &planned).await? {
+                Answer::Written(before) => return Ok(self.settle(planned, before).await),
+                Answer::Facts(found) => facts = found,
+            }
+        }
+        tracing::debug!(
+            log_id = self.log_id,
+            "planning under the log's lock: others write to the same streams"
+        );
+        let mut tx = connection.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock(7301, $1)")
+            .bind(i32::from(self.log_id))
+            .execute(&mut *tx)
+            .await?;
+        loop {
+            let planned = plan(&facts);
+            match send(&mut tx, self.log_id, &facts, commands, &planned).await? {
+                Answer::Written(before) => {
+                    tx.commit().await?;
+                    return Ok(self.settle(planned, before).await);
+                }
+                Answer::Facts(found) => facts = found,
+            }
+        }
+    }
+
+    async fn settle(&mut self, plan: Plan<'_>, before: i64) -> (i64, Vec<Outcome>) {
+        failpoint::reached(Failpoint::Appended).await;
+        self.memory.learn(&plan);
+        (before + plan.rows.len() as i64, plan.outcomes(before))
+    }
 }
 
 /// Whether the database will never take these rows: data that it can't represent, keys that are too long, constraints
@@ -121,124 +175,80 @@ fn is_about_contents(error: &sqlx::Error) -> bool {
     state.is_some_and(|state| ["22", "23", "54"].iter().any(|class| state.starts_with(class)))
 }
 
-/// One transaction: facts under the lock, the plan, the rows. Answers the log's head and an outcome per command.
-async fn write(
-    slot: &mut Option<PgConnection>,
+/// What `append_batch` says.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    /// After this position.
+    Written(i64),
+    /// Not what the plan was made on.
+    Facts(Facts),
+}
+
+async fn send(
+    connection: &mut PgConnection,
     log_id: i16,
-    pool: &PgPool,
-    clock: &Clock,
-    commands: &[Append],
-) -> Result<(i64, Vec<Outcome>), sqlx::Error> {
-    let connection = match slot {
-        Some(connection) => connection,
-        None => slot.insert(pool.acquire().await?.detach()),
-    };
-    let mut tx = connection.begin().await?;
-    let facts = read_facts(&mut tx, log_id, commands).await?;
-    let mut plan = Plan::new(log_id, clock.now(), facts);
-    let outcomes = commands.iter().map(|command| plan.add(command)).collect();
-    let position = plan.position();
-    if plan.is_empty() {
-        tx.rollback().await?;
-        return Ok((position, outcomes));
+    facts: &Facts,
+    commands: &[Prepared],
+    plan: &Plan<'_>,
+) -> Result<Answer, sqlx::Error> {
+    fn column<'a, T>(rows: &'a [Row<'a>], get: impl Fn(&'a Row<'a>) -> T) -> Vec<T> {
+        rows.iter().map(get).collect()
     }
-    release_claims(&mut tx, log_id, &plan).await?;
-    insert_claims(&mut tx, log_id, &plan).await?;
-    if !plan.rows.is_empty() {
-        insert_events(&mut tx, log_id, &plan.rows).await?;
-    }
-    failpoint::reached(Failpoint::BeforeAppendCommit).await;
-    tx.commit().await?;
-    failpoint::reached(Failpoint::Appended).await;
-    Ok((position, outcomes))
+    let (rows, asked) = (&plan.rows, Asked::of(commands));
+    let answer: Json<Answer> = sqlx::query_scalar(
+        "SELECT append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+    )
+    .bind(log_id)
+    .bind(plan.recorded_at)
+    .bind(Json(facts))
+    .bind(asked.commands)
+    .bind(asked.streams)
+    .bind(claims(asked.claims))
+    .bind(claims(plan.released.iter().map(|(tenant_id, claim)| (*tenant_id, claim))))
+    .bind(claims(plan.claimed.iter().map(|(tenant_id, claim)| (*tenant_id, claim))))
+    .bind(column(rows, |row| row.event.tenant_id))
+    .bind(column(rows, |row| row.event.stream_type.as_str()))
+    .bind(column(rows, |row| row.event.stream_id))
+    .bind(column(rows, |row| row.event.version))
+    .bind(column(rows, |row| row.event.event_type.as_str()))
+    .bind(column(rows, |row| row.event.schema_version))
+    .bind(column(rows, |row| row.event.event_id))
+    .bind(column(rows, |row| row.event.command_id))
+    .bind(column(rows, |row| row.metadata))
+    .bind(column(rows, |row| row.payload.text.as_str()))
+    .bind(column(rows, |row| row.payload.hash.as_slice()))
+    .bind(column(rows, |row| row.chain_hash.as_slice()))
+    .fetch_one(connection)
+    .await?;
+    Ok(answer.0)
 }
 
-async fn read_facts(tx: &mut PgConnection, log_id: i16, commands: &[Append]) -> Result<Facts, sqlx::Error> {
-    let ids: Vec<Uuid> = commands.iter().map(|c| c.command_id).collect();
-    let mut streams: Vec<Uuid> =
-        commands.iter().flat_map(|c| c.streams.iter().map(|s| s.stream_id)).collect();
-    streams.sort_unstable();
-    streams.dedup();
-    let (mut tenants, mut scopes, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-    for command in commands {
-        for claim in command.claims.iter().chain(&command.releases) {
-            tenants.push(command.tenant_id);
-            scopes.push(claim.scope);
-            keys.push(claim.key.as_str());
+/// All that a batch names.
+struct Asked<'a> {
+    commands: Vec<Uuid>,
+    streams: Vec<Uuid>,
+    claims: Vec<(Uuid, &'a Claim)>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(commands: &'a [Prepared]) -> Self {
+        let appends = || commands.iter().map(|command| &command.append);
+        let mut ids: Vec<Uuid> = appends().map(|a| a.command_id).collect();
+        let mut streams: Vec<Uuid> = appends().flat_map(|a| a.streams.iter().map(|s| s.stream_id)).collect();
+        let named = |a: &'a Append| a.claims.iter().chain(&a.releases).map(|claim| (a.tenant_id, claim));
+        let mut claims: Vec<(Uuid, &Claim)> = appends().flat_map(named).collect();
+        for ids in [&mut ids, &mut streams] {
+            ids.sort_unstable();
+            ids.dedup();
         }
+        claims.sort_unstable_by_key(|(tenant_id, claim)| (*tenant_id, claim.scope, &claim.key));
+        claims.dedup_by_key(|(tenant_id, claim)| (*tenant_id, claim.scope, &claim.key));
+        Self { commands: ids, streams, claims }
     }
-    let facts: Value = sqlx::query_scalar("SELECT append_facts($1, $2, $3, $4, $5, $6)")
-        .bind(log_id)
-        .bind(&ids)
-        .bind(&streams)
-        .bind(&tenants)
-        .bind(&scopes)
-        .bind(&keys)
-        .fetch_one(&mut *tx)
-        .await?;
-    serde_json::from_value(facts).map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
-async fn release_claims(tx: &mut PgConnection, log_id: i16, plan: &Plan) -> Result<(), sqlx::Error> {
-    for (tenant_id, claim) in &plan.released {
-        sqlx::query("DELETE FROM claims WHERE log_id = $1 AND tenant_id = $2 AND scope = $3 AND key = $4")
-            .bind(log_id)
-            .bind(tenant_id)
-            .bind(claim.scope)
-            .bind(&claim.key)
-            .execute(&mut *tx)
-            .await?;
-    }
-    Ok(())
-}
-
-async fn insert_claims(tx: &mut PgConnection, log_id: i16, plan: &Plan) -> Result<(), sqlx::Error> {
-    if plan.claimed.is_empty() {
-        return Ok(());
-    }
-    let claims = &plan.claimed;
-    sqlx::query(
-        "INSERT INTO claims SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[])",
-    )
-    .bind(log_id)
-    .bind(claims.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>())
-    .bind(claims.iter().map(|(_, c)| c.scope).collect::<Vec<_>>())
-    .bind(claims.iter().map(|(_, c)| c.key.as_str()).collect::<Vec<_>>())
-    .bind(claims.iter().map(|(_, c)| c.owner).collect::<Vec<_>>())
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-async fn insert_events(tx: &mut PgConnection, log_id: i16, rows: &[Row]) -> Result<(), sqlx::Error> {
-    fn column<'a, T>(rows: &'a [Row], get: impl Fn(&'a Recorded<Value>) -> T) -> Vec<T> {
-        rows.iter().map(|row| get(&row.event)).collect()
-    }
-    sqlx::query(
-        "INSERT INTO events
-         SELECT $1, position, tenant_id, stream_type, stream_id, version, event_type, schema_version, event_id,
-             command_id, metadata::jsonb, recorded_at, payload::jsonb, payload_hash, chain_hash
-         FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::smallint[],
-             $9::uuid[], $10::uuid[], $11::text[], $12::timestamptz[], $13::text[], $14::bytea[], $15::bytea[])
-             AS new (position, tenant_id, stream_type, stream_id, version, event_type, schema_version, event_id,
-                 command_id, metadata, recorded_at, payload, payload_hash, chain_hash)",
-    )
-    .bind(log_id)
-    .bind(column(rows, |e| e.position))
-    .bind(column(rows, |e| e.tenant_id))
-    .bind(column(rows, |e| e.stream_type.as_str()))
-    .bind(column(rows, |e| e.stream_id))
-    .bind(column(rows, |e| e.version))
-    .bind(column(rows, |e| e.event_type.as_str()))
-    .bind(column(rows, |e| e.schema_version))
-    .bind(column(rows, |e| e.event_id))
-    .bind(column(rows, |e| e.command_id))
-    .bind(column(rows, |e| domain::canonical::to_string(&e.metadata)))
-    .bind(column(rows, |e| e.recorded_at))
-    .bind(column(rows, |e| e.body.to_string()))
-    .bind(rows.iter().map(|row| row.payload_hash.as_slice()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.chain_hash.as_slice()).collect::<Vec<_>>())
-    .execute(tx)
-    .await?;
-    Ok(())
+fn claims<'a>(claims: impl IntoIterator<Item = (Uuid, &'a Claim)>) -> Value {
+    let row = |(tenant_id, claim): (Uuid, &Claim)| json!({ "tenant_id": tenant_id, "scope": claim.scope, "key": claim.key, "owner": claim.owner });
+    claims.into_iter().map(row).collect()
 }

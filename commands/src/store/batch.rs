@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::canonical::{self, GENESIS, Hash};
 use domain::event::{Metadata, Recorded};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -72,108 +72,171 @@ pub enum Outcome {
     },
 }
 
-/// What the database knew when the log's lock was granted.
-#[derive(Debug, Default, Deserialize)]
+/// A command with what its caller works out before it queues, so that the writer of the log does not have to.
+pub(super) struct Prepared {
+    pub append: Append,
+    /// Canonical JSON.
+    metadata: String,
+    /// Of every event of every stream, in order.
+    payloads: Vec<Payload>,
+}
+
+pub(super) struct Payload {
+    /// Canonical JSON.
+    pub text: String,
+    pub hash: Hash,
+}
+
+impl Prepared {
+    pub fn new(append: Append) -> Self {
+        let events = append.streams.iter().flat_map(|stream| &stream.events);
+        let payloads = events.map(|event| {
+            let text = canonical::to_string(&event.payload);
+            Payload { hash: canonical::hash_text(&text), text }
+        });
+        Self { metadata: canonical::to_string(&append.metadata), payloads: payloads.collect(), append }
+    }
+}
+
+/// What is so in the log, about all that a batch names. Lists are sorted, because the database compares them with its
+/// own as JSON (`append_batch`).
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Facts {
-    position: i64,
-    recorded_at: Option<DateTime<Utc>>,
-    commands: Vec<KnownCommand>,
-    streams: Vec<StreamHead>,
-    claims: Vec<HeldClaim>,
+    /// Of the log's last event.
+    #[serde(skip_serializing)]
+    pub recorded_at: Option<DateTime<Utc>>,
+    pub commands: Vec<KnownCommand>,
+    pub streams: Vec<StreamHead>,
+    pub claims: Vec<HeldClaim>,
 }
 
-#[derive(Debug, Deserialize)]
-struct KnownCommand {
-    command_id: Uuid,
-    last_position: i64,
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct KnownCommand {
+    pub command_id: Uuid,
+    pub last_position: i64,
 }
 
-#[derive(Debug, Deserialize)]
-struct StreamHead {
-    stream_id: Uuid,
-    version: i64,
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct StreamHead {
+    pub stream_id: Uuid,
+    pub version: i64,
     #[serde(with = "hex::serde")]
-    chain_hash: Hash,
+    pub chain_hash: Hash,
 }
 
-#[derive(Debug, Deserialize)]
-struct HeldClaim {
-    tenant_id: Uuid,
-    scope: String,
-    key: String,
-    owner: Uuid,
+#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct HeldClaim {
+    pub tenant_id: Uuid,
+    pub scope: String,
+    pub key: String,
+    pub owner: Uuid,
 }
 
-/// An event with its hashes, ready to insert.
-pub(super) struct Row {
+/// An event with its hashes, ready to insert. Its position is the place in the batch, until the log gives it one.
+pub(super) struct Row<'a> {
     pub event: Recorded<Value>,
-    pub payload_hash: Hash,
+    pub metadata: &'a str,
+    pub payload: &'a Payload,
     pub chain_hash: Hash,
 }
 
 type ClaimKey = (Uuid, String, String);
 
 /// The batch as it will be written, growing command by command.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     log_id: i16,
-    recorded_at: DateTime<Utc>,
-    position: i64,
+    pub recorded_at: DateTime<Utc>,
     heads: HashMap<Uuid, (i64, Hash)>,
-    known: HashMap<Uuid, i64>,
+    known: HashMap<Uuid, Place>,
     claims: HashMap<ClaimKey, Uuid>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<Row<'a>>,
     pub claimed: Vec<(Uuid, Claim)>,
     pub released: Vec<(Uuid, Claim)>,
+    verdicts: Vec<Verdict>,
 }
 
-impl Plan {
+/// Where a command's last event is.
+#[derive(Clone, Copy)]
+enum Place {
+    Log(i64),
+    Batch(i64),
+}
+
+/// An outcome before the log has given positions.
+enum Verdict {
+    /// So many of the next rows.
+    Appended(usize),
+    Duplicate(Place),
+    Refused(Outcome),
+}
+
+impl<'a> Plan<'a> {
     /// `now` moves forward only: recorded times never decrease with the position.
-    pub fn new(log_id: i16, now: DateTime<Utc>, facts: Facts) -> Self {
+    pub fn new(log_id: i16, now: DateTime<Utc>, facts: &Facts) -> Self {
+        let claims = facts.claims.iter();
         Self {
             log_id,
             recorded_at: facts.recorded_at.map_or(now, |last| last.max(now)),
-            position: facts.position,
-            heads: facts.streams.into_iter().map(|s| (s.stream_id, (s.version, s.chain_hash))).collect(),
-            known: facts.commands.into_iter().map(|c| (c.command_id, c.last_position)).collect(),
-            claims: facts.claims.into_iter().map(|c| ((c.tenant_id, c.scope, c.key), c.owner)).collect(),
+            heads: facts.streams.iter().map(|s| (s.stream_id, (s.version, s.chain_hash))).collect(),
+            known: facts.commands.iter().map(|c| (c.command_id, Place::Log(c.last_position))).collect(),
+            claims: claims.map(|c| ((c.tenant_id, c.scope.clone(), c.key.clone()), c.owner)).collect(),
             rows: Vec::new(),
             claimed: Vec::new(),
             released: Vec::new(),
+            verdicts: Vec::new(),
         }
     }
 
-    /// The log's head as it will be after this batch.
-    pub const fn position(&self) -> i64 {
-        self.position
+    /// An outcome per command, in order, for a batch that was written after a position.
+    pub fn outcomes(self, before: i64) -> Vec<Outcome> {
+        let mut events = self.rows.into_iter().map(|row| {
+            let mut event = row.event;
+            event.position += before;
+            event
+        });
+        let place = |place| match place {
+            Place::Log(position) => position,
+            Place::Batch(place) => before + place,
+        };
+        let settle = |verdict| match verdict {
+            Verdict::Appended(count) => Outcome::Appended(events.by_ref().take(count).collect()),
+            Verdict::Duplicate(last) => Outcome::Duplicate { last_position: place(last) },
+            Verdict::Refused(outcome) => outcome,
+        };
+        self.verdicts.into_iter().map(settle).collect()
     }
 
-    pub fn add(&mut self, command: &Append) -> Outcome {
-        if let Some(last_position) = self.known.get(&command.command_id) {
-            return Outcome::Duplicate { last_position: *last_position };
+    pub fn add(&mut self, command: &'a Prepared) {
+        let verdict = self.judge(command);
+        self.verdicts.push(verdict);
+    }
+
+    fn judge(&mut self, command: &'a Prepared) -> Verdict {
+        let append = &command.append;
+        if let Some(last) = self.known.get(&append.command_id) {
+            return Verdict::Duplicate(*last);
         }
-        for stream in &command.streams {
+        for stream in &append.streams {
             let actual = self.heads.get(&stream.stream_id).map_or(0, |head| head.0);
             if matches!(stream.expected, Expected::Version(expected) if expected != actual) {
-                return Outcome::Conflict { stream_id: stream.stream_id, actual };
+                return Verdict::Refused(Outcome::Conflict { stream_id: stream.stream_id, actual });
             }
         }
-        for (index, claim) in command.claims.iter().enumerate() {
-            if let Some(owner) = self.holder(command, index).filter(|owner| *owner != claim.owner) {
-                return Outcome::Taken { scope: claim.scope, owner };
+        for (index, claim) in append.claims.iter().enumerate() {
+            if let Some(owner) = self.holder(append, index).filter(|owner| *owner != claim.owner) {
+                return Verdict::Refused(Outcome::Taken { scope: claim.scope, owner });
             }
         }
-        self.take_claims(command);
-        let first_row = self.rows.len();
-        for stream in &command.streams {
-            for event in &stream.events {
-                self.push(command, stream, event);
-            }
+        self.take_claims(append);
+        let events = append.streams.iter().flat_map(|s| s.events.iter().map(move |event| (s, event)));
+        for ((stream, event), payload) in events.zip(&command.payloads) {
+            self.push(command, stream, event, payload);
         }
         // Without an event the log does not remember the command, so neither does the batch.
-        if self.rows.len() > first_row {
-            self.known.insert(command.command_id, self.position);
+        if !command.payloads.is_empty() {
+            self.known.insert(append.command_id, Place::Batch(self.rows.len() as i64));
         }
-        Outcome::Appended(self.rows[first_row..].iter().map(|row| row.event.clone()).collect())
+        Verdict::Appended(command.payloads.len())
     }
 
     /// Who would stand in the way of one of the command's claims: its releases count as done, its earlier claims too.
@@ -186,11 +249,6 @@ impl Plan {
         let owner = *self.claims.get(&key(command.tenant_id, claim))?;
         let given_back = command.releases.iter().filter(same).any(|release| release.owner == owner);
         (!given_back).then_some(owner)
-    }
-
-    /// Whether there is anything to write.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.claimed.is_empty() && self.released.is_empty()
     }
 
     fn take_claims(&mut self, command: &Append) {
@@ -210,27 +268,26 @@ impl Plan {
         }
     }
 
-    fn push(&mut self, command: &Append, stream: &StreamAppend, new: &NewEvent) {
+    fn push(&mut self, command: &'a Prepared, stream: &StreamAppend, new: &NewEvent, payload: &'a Payload) {
         let (version, previous) = self.heads.get(&stream.stream_id).copied().unwrap_or((0, GENESIS));
-        self.position += 1;
         let event = Recorded {
             log_id: self.log_id,
-            position: self.position,
-            tenant_id: command.tenant_id,
+            position: self.rows.len() as i64 + 1,
+            tenant_id: command.append.tenant_id,
             stream_type: stream.stream_type.to_owned(),
             stream_id: stream.stream_id,
             version: version + 1,
             event_type: new.event_type.clone(),
             schema_version: new.schema_version,
             event_id: crate::ids::new_id(),
-            command_id: command.command_id,
-            metadata: command.metadata.clone(),
+            command_id: command.append.command_id,
+            metadata: command.append.metadata.clone(),
             recorded_at: self.recorded_at,
             body: new.payload.clone(),
         };
-        let chain_hash = canonical::chain(&previous, &event);
+        let chain_hash = canonical::chain_prepared(&previous, &event, &command.metadata, &payload.hash);
         self.heads.insert(stream.stream_id, (event.version, chain_hash));
-        self.rows.push(Row { payload_hash: canonical::hash(&event.body), chain_hash, event });
+        self.rows.push(Row { event, metadata: &command.metadata, payload, chain_hash });
     }
 }
 

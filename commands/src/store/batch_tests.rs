@@ -16,23 +16,29 @@ const SCOPES: [&str; 2] = ["email", "slug"];
 /// What the database would hold, with its constraints.
 #[derive(Default)]
 struct World {
-    rows: Vec<Row>,
+    rows: Vec<Stored>,
     claims: HashMap<ClaimKey, Uuid>,
+}
+
+struct Stored {
+    event: Recorded<Value>,
+    payload: String,
+    payload_hash: Hash,
+    chain_hash: Hash,
 }
 
 impl World {
     /// As the SQL function reads them.
-    fn facts(&self, commands: &[Append]) -> Facts {
+    fn facts(&self, commands: &[Prepared]) -> Facts {
+        let commands = || commands.iter().map(|command| &command.append);
         let last = self.rows.last();
-        let known = commands.iter().filter_map(|command| {
+        let known = commands().filter_map(|command| {
             let rows = self.rows.iter().filter(|row| row.event.command_id == command.command_id);
             let last_position = rows.map(|row| row.event.position).max()?;
             Some(KnownCommand { command_id: command.command_id, last_position })
         });
-        let ids: std::collections::BTreeSet<Uuid> = commands
-            .iter()
-            .flat_map(|command| command.streams.iter().map(|stream| stream.stream_id))
-            .collect();
+        let ids: std::collections::BTreeSet<Uuid> =
+            commands().flat_map(|command| command.streams.iter().map(|stream| stream.stream_id)).collect();
         let heads = ids.into_iter().filter_map(|stream_id| {
             let head = self.rows.iter().rev().find(|row| row.event.stream_id == stream_id)?;
             Some(StreamHead { stream_id, version: head.event.version, chain_hash: head.chain_hash })
@@ -44,7 +50,6 @@ impl World {
             owner: *owner,
         });
         Facts {
-            position: last.map_or(0, |row| row.event.position),
             recorded_at: last.map(|row| row.event.recorded_at),
             commands: known.collect(),
             streams: heads.collect(),
@@ -52,8 +57,8 @@ impl World {
         }
     }
 
-    /// Deletes, then inserts, as the appender does.
-    fn commit(&mut self, plan: Plan) {
+    /// Deletes, then inserts, as `append_batch` does; answers the position before the batch.
+    fn commit(&mut self, plan: &Plan) -> i64 {
         for (tenant, claim) in &plan.released {
             self.claims.remove(&key(*tenant, claim));
         }
@@ -61,14 +66,22 @@ impl World {
             let old = self.claims.insert(key(*tenant, claim), claim.owner);
             assert_eq!(old, None, "the primary key of claims would be violated by {claim:?}");
         }
-        self.rows.extend(plan.rows);
+        let before = self.rows.len() as i64;
+        self.rows.extend(plan.rows.iter().map(|row| Stored {
+            event: Recorded { position: before + row.event.position, ..row.event.clone() },
+            payload: row.payload.text.clone(),
+            payload_hash: row.payload.hash,
+            chain_hash: row.chain_hash,
+        }));
+        before
     }
 
     fn run(&mut self, now: DateTime<Utc>, commands: &[Append]) -> Vec<Outcome> {
-        let mut plan = Plan::new(LOG, now, self.facts(commands));
-        let outcomes = commands.iter().map(|command| plan.add(command)).collect();
-        self.commit(plan);
-        outcomes
+        let commands: Vec<Prepared> = commands.iter().cloned().map(Prepared::new).collect();
+        let mut plan = Plan::new(LOG, now, &self.facts(&commands));
+        commands.iter().for_each(|command| plan.add(command));
+        let before = self.commit(&plan);
+        plan.outcomes(before)
     }
 }
 
@@ -244,7 +257,8 @@ fn check_log(world: &World, model: &Model) -> Result<(), TestCaseError> {
         let (version, previous) = heads.get(&event.stream_id).copied().unwrap_or((0, [0; 32]));
         prop_assert_eq!(event.version, version + 1);
         prop_assert!(index == 0 || world.rows[index - 1].event.recorded_at <= event.recorded_at);
-        prop_assert_eq!(row.payload_hash, sha256(&[payload_text(event).as_bytes()]));
+        prop_assert_eq!(&row.payload, &payload_text(event));
+        prop_assert_eq!(row.payload_hash, sha256(&[row.payload.as_bytes()]));
         prop_assert_eq!(
             row.chain_hash,
             sha256(&[&previous, &row.payload_hash, header_text(event).as_bytes()])

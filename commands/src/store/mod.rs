@@ -5,6 +5,7 @@ mod batch;
 mod execute;
 mod feed;
 mod load;
+mod memory;
 mod progress;
 mod tenants;
 
