@@ -8,9 +8,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres::{self, OwnPostgres};
@@ -28,6 +28,11 @@ const BREAKING: &str = "breaking ";
 /// Connections of one process.
 const MAX_CONNECTIONS: u32 = 24;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that rested for this long is asked whether it still lives, before it is used. One that was used a moment
+/// ago is not: that would be a round trip for each statement.
+const PING_AFTER: Duration = Duration::from_secs(1);
+/// Statements that a connection keeps prepared: more than the program has, so that none is planned anew.
+const PREPARED: usize = 400;
 const ENGINE_ROLE: &str = "omnistream_engine";
 
 /// How often our own server is looked after.
@@ -100,6 +105,15 @@ pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Database> {
     let pool = PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > PING_AFTER {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move {
                 promises::settle(connection).await?;
@@ -110,7 +124,7 @@ pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Database> {
                 Ok(())
             })
         })
-        .connect_with(options.application_name("omnistream"))
+        .connect_with(options.application_name("omnistream").statement_cache_capacity(PREPARED))
         .await
         .context("connecting to PostgreSQL")?;
     Ok(Database { pool, own: own.map(Arc::new) })

@@ -97,11 +97,11 @@ impl System {
         Ok(Billing::new(self.store.clone(), gateways, figures))
     }
 
-    /// The worker on this system, running until the system stops.
+    /// The worker on this system, running until it is told to stop.
     ///
     /// # Errors
     /// When a client can't be made from the settings.
-    pub fn start_worker(&self, settings: &Settings) -> Result<worker::Running> {
+    pub fn start_worker(&self, settings: &Settings, stop: &CancellationToken) -> Result<worker::Running> {
         let graph = Arc::new(worker::graph::Graph::new(&settings.meta.meta_api_url)?);
         let worker_settings = worker::Settings {
             fallback_token: settings.meta.meta_access_token.clone(),
@@ -110,7 +110,7 @@ impl System {
             outbound: Arc::new(Outbound::new(Guard::new(settings.allow_private_addresses))?),
             billing: self.billing(settings)?,
         };
-        Ok(worker::start(&self.store, &self.projections, graph, worker_settings, &self.stopping))
+        Ok(worker::start(&self.store, &self.projections, graph, worker_settings, stop))
     }
 }
 
@@ -137,7 +137,9 @@ pub async fn run(mut settings: Settings, parts: Parts, demo: Option<Counterpart>
     crate::cli::admin::create_first(&system, &settings).await?;
     commands::plan::seed(&system.store).await.context("making the first plans")?;
     system.database.look_after(system.stopping.clone());
-    let working = if parts == Parts::Api { None } else { Some(system.start_worker(&settings)?) };
+    // Stopped last: open requests wait for the read models.
+    let worked = CancellationToken::new();
+    let working = if parts == Parts::Api { None } else { Some(system.start_worker(&settings, &worked)?) };
     let mut servers = tokio::task::JoinSet::new();
     let operator = TcpListener::bind(settings.operator_listen).await;
     let operator = operator.with_context(|| format!("listening on {}", settings.operator_listen))?;
@@ -164,6 +166,7 @@ pub async fn run(mut settings: Settings, parts: Parts, demo: Option<Counterpart>
     if tokio::time::timeout(GRACE, finish).await.is_err() {
         tracing::warn!("some requests were still open and are cut off");
     }
+    worked.cancel();
     if let Some(working) = working {
         working.stopped().await;
     }

@@ -301,3 +301,23 @@ async fn an_answer_that_can_not_be_recorded_holds_up_no_other() {
     sqlx::query("ALTER TABLE events DROP CONSTRAINT stuck").execute(&mut sql).await.expect("it is gone");
     rated(&shop.path()).await;
 }
+
+#[tokio::test]
+async fn who_does_not_wait_for_the_read_models_is_answered_all_the_same() {
+    let mut shop = Shop::open().await;
+    // Nothing is projected from here on.
+    shop.server.restart("api", || ()).await;
+    shop.tenant.admin.base.clone_from(&shop.server.process.base);
+    let hurried = shop.tenant.admin.with_header("prefer", "respond-async");
+    let asked = hurried.post(&shop.path(), json!({})).await.expect(StatusCode::CREATED);
+    assert_eq!((&asked["status"], &asked["rating"]), (&json!("pending"), &Value::Null));
+    assert_eq!(asked["conversation_id"], json!(shop.conversation));
+    shop.tenant.admin.get(&shop.path()).await.problem(404, "not_found");
+    shop.server.restart("serve", || ()).await;
+    shop.tenant.admin.base.clone_from(&shop.server.process.base);
+    eventually("it is readable", || async {
+        let shown = shop.tenant.admin.get(&shop.path()).await;
+        (shown.status == StatusCode::OK && shown.json()["id"] == asked["id"]).then_some(())
+    })
+    .await;
+}

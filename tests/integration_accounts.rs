@@ -3,10 +3,14 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::clock::MovedClock;
 use crate::support::graph::{Graph, Reply};
-use crate::support::{Server, Tenant, id_of};
+use crate::support::inbox::NO_GRAPH;
+use crate::support::{Server, Tenant, eventually, id_of};
 
 const PATH: &str = "/api/integration-accounts";
+/// Longer than an address is kept for an account that is about to be made.
+const A_MINUTE_AND_MORE: u64 = 70;
 
 fn whatsapp(number: &str) -> Value {
     json!({ "channel": "whatsapp", "config": { "phone_number_id": number } })
@@ -198,4 +202,31 @@ async fn the_health_of_a_number_is_asked_at_meta() {
     let silent = create(&tenant, whatsapp("502")).await;
     let health = format!("{PATH}/{}/whatsapp-health", id_of(&silent));
     tenant.admin.get(&health).await.problem(409, "not_configured");
+}
+
+#[tokio::test]
+async fn a_business_account_belongs_to_the_first_tenant_that_names_it() {
+    let clock = MovedClock::new();
+    let server = Server::start_with(&[NO_GRAPH, clock.env()]).await;
+    let (owner, other) = (server.tenant().await, server.tenant().await);
+    let named = |number: &str| json!({ "channel": "whatsapp", "config": { "phone_number_id": number, "waba_id": "900" } });
+    let first = create(&owner, named("200")).await;
+    let second = create(&owner, named("201")).await;
+    let refused = other.admin.post(PATH, named("202")).await.problem(409, "already_taken");
+    assert_eq!(refused["errors"][0]["field"], "config.waba_id");
+    let account = create(&other, whatsapp("202")).await;
+    let path = format!("{PATH}/{}", id_of(&account));
+    let wish = json!({ "config": { "waba_id": "900" } });
+    other.admin.patch(&path, wish.clone()).await.problem(409, "already_taken");
+
+    // One of its two numbers is still in it.
+    clock.set(A_MINUTE_AND_MORE);
+    owner.admin.delete(&format!("{PATH}/{}", id_of(&first))).await.expect(StatusCode::OK);
+    other.admin.patch(&path, wish.clone()).await.problem(409, "already_taken");
+    owner.admin.delete(&format!("{PATH}/{}", id_of(&second))).await.expect(StatusCode::OK);
+    eventually("the business account is free", || async {
+        (other.admin.patch(&path, wish.clone()).await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+    owner.admin.post(PATH, named("203")).await.problem(409, "already_taken");
 }

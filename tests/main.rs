@@ -26,6 +26,7 @@ mod live_stream;
 mod messages;
 mod openapi;
 mod operations;
+mod outages;
 mod outgoing_webhooks;
 mod payments;
 mod projections;

@@ -1,6 +1,7 @@
 //! Read models: what holds of the engine that fills them, and what operators can do with them.
 
 mod engine;
+mod group;
 mod operators;
 mod poison;
 mod rebuilding;

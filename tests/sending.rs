@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use commands::failpoint::Failpoint;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::support::graph::{Graph, Reply, message_id};
+use crate::support::places::Places;
 use crate::support::whatsapp::{Number, conversation_with, customer, messages_of};
 use crate::support::{Answer, Client, Process, Server, Tenant, eventually, id_of};
 
@@ -27,8 +29,14 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(setting: Option<(&str, &str)>) -> Self {
         let graph = Graph::start().await;
-        let server = Server::start_with(&[("META_API_URL", &graph.base)]).await;
+        let env: Vec<(&str, &str)> =
+            setting.into_iter().chain([("META_API_URL", graph.base.as_str())]).collect();
+        let server = Server::start_with(&env).await;
         let tenant = server.tenant().await;
         let number = Number::connect_with(&tenant, json!({ "access_token": TOKEN, "waba_id": "900" })).await;
         let customer = customer();
@@ -266,6 +274,19 @@ async fn killed_between_the_call_and_its_answer_it_is_not_sent_again() {
     .await;
     assert!(message["error_message"].as_str().is_some_and(|m| m.contains("interrupted")), "{message}");
     assert_eq!(graph.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn killed_before_the_call_it_is_sent_later() {
+    let places = Places::new();
+    let mut scene = Scene::start_with(Some(places.env())).await;
+    places.arm(Failpoint::EffectsClaimed);
+    let id = scene.say("it never left").await;
+    places.kill(&mut scene.server).await;
+    assert!(scene.graph.messages().is_empty());
+    scene.tenant.admin.base.clone_from(&scene.server.process.base);
+    scene.reaches(&id, "sent").await;
+    assert_eq!(scene.graph.messages().len(), 1);
 }
 
 #[tokio::test]

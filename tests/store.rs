@@ -3,6 +3,7 @@
 mod concurrency;
 mod failures;
 mod idempotency;
+mod importing;
 mod loading;
 mod payloads;
 mod vault;

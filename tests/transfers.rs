@@ -1,6 +1,6 @@
 //! Handing conversations on, and what is remembered of it.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -139,4 +139,35 @@ async fn the_note_of_a_transfer_goes_with_the_person_it_is_about() {
     let root = desk.server.super_admin().await;
     let verified = root.post("/api/super-admin/projections/allocation/verify", json!({})).await;
     assert_eq!(verified.expect(StatusCode::OK)["ok"], true);
+}
+
+#[tokio::test]
+async fn who_does_not_wait_for_the_read_models_is_answered_all_the_same() {
+    let mut desk = Desk::open().await;
+    let (_, budi) = desk.tenant.agent("agent").await;
+    // Nothing is projected from here on.
+    desk.server.restart("api", || ()).await;
+    desk.tenant.admin.base.clone_from(&desk.server.process.base);
+    let hurried = desk.tenant.admin.with_header("prefer", "respond-async");
+    let made = desk.transfer(&hurried, json!({ "to_agent_id": budi, "note": "Quick" })).await;
+    assert_eq!((&made["to_agent_id"], &made["note"]), (&json!(budi), &json!("Quick")));
+    assert_eq!(made["to_agent_name"], "Budi");
+    assert!(desk.history().await.is_empty(), "the list is not as far");
+}
+
+#[tokio::test]
+async fn nothing_is_given_to_a_suspended_agent() {
+    let desk = Desk::open().await;
+    let (_, budi) = desk.tenant.agent("agent").await;
+    let suspend = format!("/api/super-admin/tenants/{}/users/{budi}/suspend", desk.tenant.id);
+    desk.server.super_admin().await.send(Method::POST, &suspend, None).await.expect(StatusCode::OK);
+    let admin = &desk.tenant.admin;
+    admin.post(&desk.path(), json!({ "to_agent_id": budi })).await.names_fields(&["to_agent_id"]);
+    let assign = format!("{}/assign", desk.conversation.path());
+    admin.patch(&assign, json!({ "agent_id": budi })).await.names_fields(&["agent_id"]);
+    for action in ["assign", "transfer"] {
+        let bulk = json!({ "conversation_ids": [desk.conversation.id], "action": action, "agent_id": budi });
+        admin.post("/api/conversations/bulk", bulk).await.names_fields(&["agent_id"]);
+    }
+    assert_eq!(desk.shown().await["assigned_agent_id"], Value::Null);
 }

@@ -161,7 +161,7 @@ impl Host for App {
     async fn idempotency_begin(&self, scope: CallerScope, key: &str, fingerprint: [u8; 32]) -> Answer<Begin> {
         let now = self.store().clock().now();
         let begun = idempotency::begin(self.store().pool(), owner(scope), key, &fingerprint, now).await;
-        Ok(match begun.map_err(Problem::internal)? {
+        Ok(match begun? {
             idempotency::Begin::New { started_at } => Begin::New { started_at },
             idempotency::Begin::InProgress => Begin::InProgress,
             idempotency::Begin::Mismatch => Begin::Mismatch,
@@ -175,6 +175,11 @@ impl Host for App {
         })
     }
 
+    async fn idempotency_renew(&self, key: &IdempotencyKey) -> Answer<()> {
+        let now = self.store().clock().now();
+        Ok(idempotency::renew(self.store().pool(), owner(key.scope), &key.key, now).await?)
+    }
+
     async fn idempotency_finish(&self, key: &IdempotencyKey, answer: StoredAnswer) -> Answer<()> {
         let status = i16::try_from(answer.status).map_err(Problem::internal)?;
         let kept = Kept { headers: answer.headers, body: answer.body.to_vec() };
@@ -182,13 +187,13 @@ impl Host for App {
         let sealed = self.store().vault().seal_bytes(ANSWER_PURPOSE, &clear).map_err(Problem::internal)?;
         let finished =
             idempotency::finish(self.store().pool(), owner(key.scope), &key.key, status, &sealed).await;
-        finished.map_err(Problem::internal)
+        Ok(finished?)
     }
 
     async fn idempotency_abandon(&self, key: &IdempotencyKey) -> Answer<()> {
         let now = self.store().clock().now();
         let abandoned = idempotency::abandon(self.store().pool(), owner(key.scope), &key.key, now).await;
-        abandoned.map_err(Problem::internal)
+        Ok(abandoned?)
     }
 }
 

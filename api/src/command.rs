@@ -117,6 +117,7 @@ impl From<CommandError> for Problem {
         match error {
             CommandError::Refused(refusal) => refusal.into(),
             CommandError::Busy => Self::unavailable("the append queue is full"),
+            CommandError::Outage(_) => Self::outage(error),
             CommandError::Failed(_) | CommandError::Database(_) => Self::internal(error),
         }
     }
@@ -139,6 +140,6 @@ impl From<Refusal> for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        Self::internal(error)
+        CommandError::from(error).into()
     }
 }

@@ -6,7 +6,6 @@ mod expire;
 use chrono::{DateTime, Utc};
 use commands::store::Decision;
 use commands::{Refusal, conversation};
-use domain::agent::Agent;
 use domain::conversation::{Conversation as State, ConversationEvent, ConversationStatus};
 use garde::Validate;
 use projections::inbox::query::{self, ConversationFilter, Order, Page, SortBy};
@@ -182,7 +181,7 @@ async fn get_one(ctx: Ctx, Path(id): Path<Uuid>) -> Shown {
 
 async fn assign(ctx: Ctx, Path(id): Path<Uuid>, Body(wanted): Body<AssignConversation>) -> Shown {
     if let Some(agent_id) = wanted.agent_id {
-        ctx.require::<Agent>("agent_id", agent_id).await?;
+        ctx.require_receiver("agent_id", agent_id).await?;
     }
     change(ctx, id, |state| conversation::assign(state, wanted.agent_id)).await
 }

@@ -124,7 +124,8 @@ async fn create(ctx: Ctx, Path(conversation_id): Path<Uuid>) -> Answer<Created<C
     let ask = Ask { survey_id: ctx.new_id(1), message_id: ctx.new_id(2), conversation_id };
     let asked = csat_survey::ask(ctx.app.store(), &ctx.origin(), &ask).await?;
     ctx.settle(asked.log_id, asked.position).await;
-    Ok(Created(with_names(&ctx, survey(&ctx, ask.survey_id).await?).await?))
+    let row = row_of(ctx.tenant_id(), ask.survey_id, asked.state)?;
+    Ok(Created(with_names(&ctx, row).await?))
 }
 
 async fn submit(ctx: Ctx, Path(id): Path<Uuid>, Body(answer): Body<SubmitCsat>) -> Answer<Json<CsatSurvey>> {
@@ -134,9 +135,9 @@ async fn submit(ctx: Ctx, Path(id): Path<Uuid>, Body(answer): Body<SubmitCsat>) 
     let metadata = Metadata { ip: ctx.ip, ..Metadata::new(actor, ctx.request_id) };
     let origin = Origin { command_id: ctx.new_id(0), ..Origin::new(row.tenant_id, metadata) };
     let rate = |state: &State| csat_survey::rate(state, id, answer.rating, answer.comment.as_deref(), now);
-    ctx.execute_as::<State>(&origin, id, rate).await?;
+    let rated = ctx.execute_as::<State>(&origin, id, rate).await?;
     // The customer sees the survey, and nobody's name.
-    Ok(Json(shown(survey(&ctx, id).await?, now)))
+    Ok(Json(shown(row_of(row.tenant_id, id, rated.state)?, now)))
 }
 
 async fn analytics(ctx: Ctx, Query(query): Query<AnalyticsQuery>) -> Answer<Json<CsatAnalytics>> {
@@ -180,6 +181,23 @@ fn average(counts: &[i64; 5]) -> Option<f64> {
     let rated: i64 = counts.iter().sum();
     let points: i64 = (1..).zip(counts).map(|(rating, count): (i64, &i64)| rating * count).sum();
     (rated > 0).then(|| points as f64 / rated as f64)
+}
+
+/// What a command has made of a survey, which the read model may not have yet.
+fn row_of(tenant_id: Uuid, id: Uuid, state: State) -> Answer<CsatSurveyRow> {
+    let created_at = state.created_at.ok_or_else(|| Problem::not_found("survey"))?;
+    Ok(CsatSurveyRow {
+        tenant_id,
+        id,
+        conversation_id: state.conversation_id,
+        contact_id: state.contact_id,
+        agent_id: state.agent_id,
+        status: state.status,
+        rating: state.rating,
+        comment: state.comment.and_then(|comment| comment.known().cloned()),
+        rated_at: state.rated_at,
+        created_at,
+    })
 }
 
 /// By id alone: the caller may be a customer, who has no tenant.

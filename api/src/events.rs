@@ -354,7 +354,7 @@ async fn fold(
         };
         (folded, as_of) = (last.version, last.recorded_at);
         let events: Vec<&Recorded<Value>> = events.iter().collect();
-        state = kind.fold(state, &events).map_err(Problem::internal)?;
+        state = kind.fold(state, &events).map_err(Problem::internal)?.state;
     }
     Ok((state, as_of))
 }

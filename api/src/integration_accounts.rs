@@ -1,5 +1,6 @@
 //! Connected senders: WhatsApp numbers, Instagram accounts, Messenger pages, mailboxes.
 
+mod business;
 mod provider;
 mod view;
 
@@ -42,7 +43,7 @@ pub fn routes() -> Group<App> {
         get("/api/integration-accounts", "List integration accounts", leads, list),
         post("/api/integration-accounts", "Create an integration account", Access::Admin, create).describe(
             "account_key unique per channel across tenants; WhatsApp derives wa-<phone_number_id> and registers + \
-             subscribes the number. The account is created even if Meta refuses that; `warnings` then says why, and an \
+             subscribes the number. A waba_id belongs to the first tenant that names it (409). The account is created even if Meta refuses that; `warnings` then says why, and an \
              update of its credentials tries again. The first account of a channel becomes its default. 409 limit_reached \
              (max_channels).",
         ),
@@ -155,6 +156,7 @@ async fn create(
     let definition =
         Definition { channel, account_key, display_name, is_active, division_id: new.division_id, config };
     let _admission = usage::admit(ctx.app.store(), ctx.tenant_id(), LimitName::MaxChannels).await?;
+    business::reserve(&ctx, &definition.config, id).await?;
     reserve(&ctx, channel, &definition.account_key, id).await?;
     let make_default = new.is_default.unwrap_or(false);
     let connected = execute(&ctx, id, channel, |state, holder| {
@@ -186,6 +188,9 @@ async fn update(
     let given = Given { tenant_id: ctx.tenant_id(), settings: &settings, opened: &opened };
     let wanted = account::configure(before.channel, &before.config, given)?;
     let key = key_for(before.channel, change.account_key.as_deref(), Some(&before), &wanted)?;
+    if wanted.text("waba_id") != before.config.text("waba_id") {
+        business::reserve(&ctx, &wanted, id).await?;
+    }
     reserve(&ctx, before.channel, &key, id).await?;
     let updated = execute(&ctx, id, before.channel, |state, holder| {
         let config = account::configure(state.channel, &state.config, given)?;

@@ -3,19 +3,17 @@
 use chrono::{DateTime, Utc};
 use commands::message::{self, Outbound};
 use commands::store::Decided;
-use commands::{Refusal, chat_expiration_rule, contact, wa_template};
+use commands::{Refusal, contact, wa_template};
 use domain::billing::LimitName;
 use domain::channel::Channel;
 use domain::conversation::Conversation as State;
-use domain::integration_account::IntegrationAccount;
 use domain::message::MessageStatus;
 use domain::message_content::MessageContent;
 use domain::object_id::{is_object_id, object_id};
 use garde::Validate;
-use projections::documents;
 use projections::inbox::conversations::ConversationRow;
 use projections::inbox::messages::{Direction, MessageRow};
-use projections::inbox::query::{self, MessageSearch};
+use projections::inbox::query::{self, MessageSearch, Writable};
 use projections::usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -196,19 +194,18 @@ async fn send(
 ) -> Answer<Created<Message>> {
     let content =
         MessageContent::parse_outbound(&wanted.r#type, &wanted.content).map_err(Refusal::invalid_fields)?;
-    let conversation = conversations::find(&ctx, conversation_id).await?.row;
-    check_partners(&ctx, &conversation).await?;
+    let admission = usage::admit(ctx.app.store(), ctx.tenant_id(), LimitName::MaxMessagesMonth);
+    let (found, admission) = tokio::join!(writable(&ctx, conversation_id), admission);
+    let Writable { conversation, rule, .. } = found?;
     let refers_to = references(&ctx, &conversation, &content).await?;
+    let _admission = admission?;
     let now = ctx.app.store().clock().now();
-    let _admission = usage::admit(ctx.app.store(), ctx.tenant_id(), LimitName::MaxMessagesMonth).await?;
     let outbound = Outbound {
         message_id: ctx.new_id(1),
         content,
         author: domain::conversation::Author::Human,
         refers_to,
     };
-    let rule =
-        chat_expiration_rule::of_channel(ctx.app.store(), ctx.tenant_id(), conversation.channel).await?;
     let decided =
         ctx.execute::<State>(conversation_id, |state| message::queue(state, &rule, now, &outbound)).await?;
     let row = query::message(&mut *ctx.reader().await?, ctx.tenant_id(), outbound.message_id).await?;
@@ -219,19 +216,17 @@ async fn send(
 }
 
 /// # Errors
-/// 409 when the account cannot send or the contact cannot be written to.
-async fn check_partners(ctx: &Ctx, conversation: &ConversationRow) -> Answer<()> {
-    let mut db = ctx.reader().await?;
-    let account =
-        documents::get::<IntegrationAccount>(&mut db, ctx.tenant_id(), conversation.account_id).await?;
-    if !account.is_some_and(|account| account.state.is_active) {
+/// 404; 409 when the account cannot send or the contact cannot be written to.
+async fn writable(ctx: &Ctx, conversation_id: Uuid) -> Answer<Writable> {
+    let found = query::writable(&mut *ctx.reader().await?, ctx.tenant_id(), conversation_id).await?;
+    let found = found.ok_or_else(|| Problem::not_found("conversation"))?;
+    if !found.account_is_active {
         return Err(Problem::conflict("channel_inactive", "The account of this conversation is not active."));
     }
-    let contact = query::contact(&mut db, ctx.tenant_id(), conversation.contact_id).await?;
-    if contact.is_none_or(|contact| contact.erased_at.is_some()) {
+    if !found.contact_is_known {
         return Err(contact::erased().into());
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What the content names must exist. Answers the channel's id of the message that a reaction is put on.

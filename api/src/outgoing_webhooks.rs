@@ -48,7 +48,7 @@ pub fn routes() -> Group<App> {
              webhook on again that was switched off because of its receiver, and gives it 5 days again.",
         ),
         get("/api/webhooks/{id}/deliveries", "List deliveries for a webhook", developer, deliveries::list)
-            .describe("newest first"),
+            .describe("newest first; those of the last 30 days"),
         post("/api/webhooks/{id}/test", "Send a test event to the webhook", developer, deliveries::test).describe(
             "webhook.test, once, also to a webhook that is switched off; the answer waits for the receiver's",
         ),

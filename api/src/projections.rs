@@ -159,7 +159,8 @@ impl From<RebuildError> for Problem {
                 Self::conflict("nothing_to_roll_back_to", error.to_string())
             }
             RebuildError::InUse(_) => Self::unavailable(error),
-            RebuildError::Run(_) | RebuildError::Database(_) => Self::internal(error),
+            RebuildError::Database(error) => error.into(),
+            RebuildError::Run(_) => Self::internal(error),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading on behalf of a caller: in a transaction that sees the caller's tenant only.
 
+use domain::agent::Agent;
 use domain::aggregate::Aggregate;
 use domain::billing::Limits;
 use projections::documents::{self, Document};
@@ -60,6 +61,18 @@ impl Ctx {
         found.ok_or_else(|| {
             Problem::invalid(field, format!("names no {} of yours", A::STREAM.replace('_', " ")))
         })
+    }
+
+    /// Refuses an agent in a body who can't be given work.
+    ///
+    /// # Errors
+    /// 422 naming the field, for nobody and for a suspended agent.
+    pub async fn require_receiver(&self, field: &str, agent_id: Uuid) -> Answer<()> {
+        let agent = self.require::<Agent>(field, agent_id).await?;
+        if agent.state.is_suspended {
+            return Err(Problem::invalid(field, "names a suspended agent, who can't be given conversations"));
+        }
+        Ok(())
     }
 
     /// The total to show of a list that was counted up to [`COUNT_LIMIT`]; says so if counting stopped there.

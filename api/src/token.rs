@@ -6,13 +6,15 @@ use domain::agent::Agent;
 use domain::aggregate::Aggregate;
 use domain::api_key::{ApiKey, ApiKeyEvent};
 use domain::event::{Actor, Metadata, PLATFORM_TENANT};
-use domain::organization::{Organization, OrganizationStatus};
+use domain::organization::OrganizationStatus;
 use domain::role;
 use domain::super_admin::SuperAdmin as SuperAdminState;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use projections::documents::{self, Document, Lookup};
+use projections::standing::{self, Standing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::App;
@@ -136,14 +138,8 @@ async fn by_super_session(app: &App, claims: &Claims) -> Answer<Caller> {
 }
 
 async fn by_session(app: &App, claims: &Claims) -> Answer<Caller> {
-    // Whoever was deleted acts as nobody any more.
-    if let Some(impersonator) = claims.imp {
-        let mut db = app.store().pool().acquire().await?;
-        let behind: Option<Document<SuperAdminState>> =
-            documents::get(&mut db, PLATFORM_TENANT, impersonator).await?;
-        behind.ok_or_else(rejected)?;
-    }
-    let (agent, role) = active_agent(app, claims.tid, claims.sub).await?;
+    let mut db = app.store().pool().acquire().await?;
+    let (agent, role) = active_agent(&mut db, claims.tid, claims.sub, claims.imp).await?;
     if !agent.sessions.holds(claims.sid, app.store().clock().now()) {
         return Err(rejected());
     }
@@ -159,13 +155,12 @@ async fn by_session(app: &App, claims: &Claims) -> Answer<Caller> {
 
 async fn by_api_key(app: &App, key: &str) -> Answer<Caller> {
     let now = app.store().clock().now();
-    let found: Vec<(Uuid, Document<ApiKey>)> = {
-        let mut db = app.store().pool().acquire().await?;
-        documents::find_anywhere(&mut db, Lookup::KeyHash, &key_hash(key)).await?
-    };
+    let mut db = app.store().pool().acquire().await?;
+    let found: Vec<(Uuid, Document<ApiKey>)> =
+        documents::find_anywhere(&mut db, Lookup::KeyHash, &key_hash(key)).await?;
     let (tenant_id, document) =
         found.into_iter().find(|(_, d)| d.state.is_usable(now)).ok_or_else(rejected)?;
-    let (agent, role) = active_agent(app, tenant_id, document.state.agent_id).await?;
+    let (agent, role) = active_agent(&mut db, tenant_id, document.state.agent_id, None).await?;
     record_use(app, tenant_id, &document, now);
     let scopes = &document.state.scopes;
     // A key that names no scope can do all that its agent can.
@@ -204,30 +199,28 @@ fn record_use(app: &App, tenant_id: Uuid, key: &Document<ApiKey>, now: DateTime<
     });
 }
 
-/// The agent with its role, if it and its organization may act.
-async fn active_agent(app: &App, tenant_id: Uuid, agent_id: Uuid) -> Answer<(Agent, Role)> {
-    let mut db = app.store().pool().acquire().await?;
-    let organization: Option<Document<Organization>> =
-        documents::get(&mut db, PLATFORM_TENANT, tenant_id).await?;
-    if organization.is_none_or(|o| o.state.status == OrganizationStatus::Suspended) {
+/// The agent with its role, if it, its organization and whoever acts as it may act. Whoever was deleted acts as nobody
+/// any more.
+async fn active_agent(
+    db: &mut PgConnection,
+    tenant_id: Uuid,
+    agent_id: Uuid,
+    impersonator: Option<Uuid>,
+) -> Answer<(Agent, Role)> {
+    let standing = standing::of_agent(db, tenant_id, agent_id, impersonator).await?.ok_or_else(rejected)?;
+    let Standing { agent, organization, permissions, impersonator_exists } = standing;
+    let may_act = organization.is_some_and(|status| status != OrganizationStatus::Suspended);
+    if agent.is_suspended || !may_act || !impersonator_exists {
         return Err(rejected());
     }
-    let agent: Document<Agent> = documents::get(&mut db, tenant_id, agent_id).await?.ok_or_else(rejected)?;
-    if agent.state.is_suspended {
-        return Err(rejected());
-    }
-    let role = match agent.state.role.as_str() {
+    let role = match agent.role.as_str() {
         role::ADMIN => Role::Admin,
         role::SUPERVISOR => Role::Supervisor,
         role::AGENT => Role::Agent,
         name => {
-            let roles: Vec<Document<role::Role>> = documents::list(&mut db, tenant_id).await?;
-            let custom = roles.into_iter().find(|r| r.state.name == name).ok_or_else(rejected)?;
-            Role::Custom {
-                name: name.to_owned(),
-                permissions: Permissions::from_codes(&custom.state.permissions),
-            }
+            let codes = permissions.ok_or_else(rejected)?;
+            Role::Custom { name: name.to_owned(), permissions: Permissions::from_codes(&codes) }
         }
     };
-    Ok((agent.state, role))
+    Ok((agent, role))
 }

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use commands::transfer;
 use domain::agent::Agent;
+use domain::aggregate::Aggregate;
 use domain::allocation::choose;
-use domain::conversation::{Conversation, Transfer};
+use domain::conversation::{Conversation, ConversationEvent, Transfer};
 use domain::division::Division;
+use domain::event::EventBody;
 use domain::personal::Personal;
 use garde::Validate;
 use projections::allocation::{self, TransferRow};
@@ -83,15 +85,37 @@ async fn create(
         note: new.note.map(|note| Personal::new(contact_id, note)),
         contact_id,
     };
-    ctx.execute::<Conversation>(id, |state| transfer::transfer(state, &transfer)).await?;
-    let made = history(&ctx, id).await?.into_iter().find(|row| row.id == transfer_id);
-    Ok(Created(made.ok_or_else(|| Problem::unavailable("the transfer is not readable yet"))?))
+    let done = ctx.execute::<Conversation>(id, |state| transfer::transfer(state, &transfer)).await?;
+    let rows = allocation::transfers(&mut *ctx.reader().await?, ctx.tenant_id(), id, MAX_TRANSFERS).await?;
+    let made = match rows.into_iter().find(|row| row.id == transfer_id) {
+        Some(row) => Some(row),
+        None => of_log(&ctx, id, done.version, transfer_id).await?,
+    };
+    let made = made.ok_or_else(|| Problem::unavailable("the transfer is not readable yet"))?;
+    let shown = named(&ctx, vec![made]).await?;
+    Ok(Created(shown.into_iter().next().ok_or_else(|| Problem::internal("a row without its transfer"))?))
+}
+
+/// The transfer at this version of the conversation, which the read model does not have yet.
+async fn of_log(ctx: &Ctx, id: Uuid, version: i64, transfer_id: Uuid) -> Answer<Option<TransferRow>> {
+    let (store, tenant_id) = (ctx.app.store(), ctx.tenant_id());
+    let events = store.read_stream(tenant_id, Conversation::STREAM, id, version - 1, 1).await?;
+    let Some(mut event) = events.into_iter().next() else { return Ok(None) };
+    let keys = store.vault().keys_of(std::iter::once((tenant_id, &event.body))).await?;
+    keys.open(tenant_id, &mut event.body);
+    let body = ConversationEvent::decode(&event.event_type, event.schema_version, event.body.clone());
+    Ok(match body.map_err(Problem::internal)? {
+        ConversationEvent::Transferred(transfer) if transfer.transfer_id == transfer_id => {
+            Some(TransferRow::of(tenant_id, id, event.recorded_at, *transfer))
+        }
+        _ => None,
+    })
 }
 
 /// The agent named, or the one whom the division picks; nobody when people there pick themselves.
 async fn receiver(ctx: &Ctx, new: &TransferConversationRequest) -> Answer<Option<Uuid>> {
     if let Some(agent_id) = new.to_agent_id {
-        ctx.require::<Agent>("to_agent_id", agent_id).await?;
+        ctx.require_receiver("to_agent_id", agent_id).await?;
     }
     let division = match new.to_division_id {
         Some(id) => Some(ctx.require::<Division>("to_division_id", id).await?.state),
@@ -121,6 +145,10 @@ async fn list(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<List<ConversationTransfe
 
 async fn history(ctx: &Ctx, id: Uuid) -> Answer<Vec<ConversationTransfer>> {
     let rows = allocation::transfers(&mut *ctx.reader().await?, ctx.tenant_id(), id, MAX_TRANSFERS).await?;
+    named(ctx, rows).await
+}
+
+async fn named(ctx: &Ctx, rows: Vec<TransferRow>) -> Answer<Vec<ConversationTransfer>> {
     let agents: HashMap<Uuid, String> =
         ctx.documents::<Agent>().await?.into_iter().map(|agent| (agent.id, agent.state.full_name)).collect();
     let divisions: HashMap<Uuid, String> = ctx

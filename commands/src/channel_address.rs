@@ -68,7 +68,7 @@ pub async fn reserve_for(
     let now = store.clock().now();
     let before: ChannelAddress = store.load(PLATFORM_TENANT, id).await?;
     let orphan = match before.holder {
-        Some(holder) if is_old(&holder, now) => {
+        Some(holder) if is_settled(&holder, now) => {
             let account: IntegrationAccount = store.load(holder.tenant_id, holder.account_id).await?;
             (!account.exists()).then_some(holder)
         }
@@ -93,7 +93,9 @@ pub async fn release_from(
     Ok(())
 }
 
-fn is_old(holder: &Holder, now: DateTime<Utc>) -> bool {
+/// Whether whoever reserved it has had time enough to make the account.
+#[must_use]
+pub fn is_settled(holder: &Holder, now: DateTime<Utc>) -> bool {
     now - holder.since > RESERVATION_LIMIT
 }
 

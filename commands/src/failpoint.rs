@@ -1,12 +1,12 @@
 //! Named places at which a test stops the program, to see what survives it there. Only debug builds have them: in a
 //! release build [`reached`] does nothing, and nothing of this can be switched on.
 //!
-//! `tests/torture.rs` arms a place by making a file of its name in the folder `armed` of the folder that
-//! `TEST_FAILPOINTS` names. The first process to get there renames the file to `held/<name>.<process id>.<n>` and waits
-//! until that file is gone. What happens meanwhile (SIGKILL for this process or for the database, SIGSTOP) is the test's
-//! business.
+//! A test (`tests/torture.rs`, `tests/payments/crashes.rs`) arms a place by making a file of its name in the folder
+//! `armed` of the folder that `TEST_FAILPOINTS` names. The first process to get there renames the file to
+//! `held/<name>.<process id>.<n>` and waits until that file is gone. What happens meanwhile (SIGKILL for this process or
+//! for the database, SIGSTOP) is the test's business.
 
-/// The places, in the order in which a message passes them.
+/// The places, in the order in which a message passes them, and then an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failpoint {
     /// An Idempotency-Key is claimed, and nothing has been done under it.
@@ -33,16 +33,27 @@ pub enum Failpoint {
     ItemStarted,
     /// The actions of an automation item are done, and not recorded.
     ActionsDone,
-    /// Effects are marked as being sent, and no call has been made.
+    /// Effects are claimed, and not marked as being sent.
     EffectsClaimed,
+    /// An effect is marked as being sent, and no call has been made.
+    EffectBegun,
     /// A provider has answered, and the answer is not recorded.
     EffectAttempted,
     /// A provider's answer is in the log, and the effect is still marked as being sent.
     EffectRecorded,
+    /// A period has begun and its invoice is drawn up, and not numbered.
+    PeriodBegun,
+    /// A number is given to an invoice, and the invoice does not have it yet.
+    InvoiceNumbered,
+    /// A payment gateway has answered a charge, and the answer is not recorded.
+    ChargeAnswered,
+    /// An overdue payment is about to be tried again.
+    RetryBegun,
 }
 
 impl Failpoint {
-    pub const ALL: [Self; 15] = [
+    /// Those of messages and of what follows from them.
+    pub const OF_MESSAGES: [Self; 16] = [
         Self::KeyClaimed,
         Self::BeforeAppend,
         Self::Appended,
@@ -56,9 +67,13 @@ impl Failpoint {
         Self::ItemStarted,
         Self::ActionsDone,
         Self::EffectsClaimed,
+        Self::EffectBegun,
         Self::EffectAttempted,
         Self::EffectRecorded,
     ];
+    /// Those of billing.
+    pub const OF_INVOICES: [Self; 4] =
+        [Self::PeriodBegun, Self::InvoiceNumbered, Self::ChargeAnswered, Self::RetryBegun];
 
     /// As in the source: `BeforeAppend`.
     #[must_use]

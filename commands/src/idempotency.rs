@@ -1,5 +1,7 @@
 //! Answers kept for requests that carry an Idempotency-Key.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -8,8 +10,10 @@ use crate::CommandError;
 
 /// How long a key is remembered.
 pub const KEPT: TimeDelta = TimeDelta::hours(24);
-/// How long an attempt may take before another one takes over: longer than any request may.
-pub const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// How long an attempt that isn't heard of keeps others out: a client whose server crashed may try again after this.
+pub const LEASE: TimeDelta = TimeDelta::seconds(10);
+/// How often a running attempt says that it lives; twice may fail.
+pub const RENEWAL: Duration = Duration::from_secs(3);
 
 /// Whose key it is; nil for those who did not sign in.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +86,16 @@ pub async fn begin(
     })
 }
 
+/// The attempt is still at work.
+///
+/// # Errors
+/// Database errors.
+pub async fn renew(pool: &PgPool, scope: Scope, key: &str, now: DateTime<Utc>) -> Result<(), CommandError> {
+    lease_until(pool, scope, key, now + LEASE).await
+}
+
+/// The first answer stays: an attempt that was taken for dead may come with a second one.
+///
 /// # Errors
 /// Database errors.
 pub async fn finish(
@@ -92,7 +106,8 @@ pub async fn finish(
     answer: &str,
 ) -> Result<(), CommandError> {
     sqlx::query(
-        "UPDATE idempotency_keys SET status = $4, answer = $5 WHERE tenant_id = $1 AND caller_id = $2 AND key = $3",
+        "UPDATE idempotency_keys SET status = $4, answer = $5
+         WHERE tenant_id = $1 AND caller_id = $2 AND key = $3 AND status IS NULL",
     )
     .bind(scope.tenant_id)
     .bind(scope.caller_id)
@@ -109,6 +124,15 @@ pub async fn finish(
 /// # Errors
 /// Database errors.
 pub async fn abandon(pool: &PgPool, scope: Scope, key: &str, now: DateTime<Utc>) -> Result<(), CommandError> {
+    lease_until(pool, scope, key, now - LEASE).await
+}
+
+async fn lease_until(
+    pool: &PgPool,
+    scope: Scope,
+    key: &str,
+    until: DateTime<Utc>,
+) -> Result<(), CommandError> {
     sqlx::query(
         "UPDATE idempotency_keys SET lease_until = $4
          WHERE tenant_id = $1 AND caller_id = $2 AND key = $3 AND status IS NULL",
@@ -116,7 +140,7 @@ pub async fn abandon(pool: &PgPool, scope: Scope, key: &str, now: DateTime<Utc>)
     .bind(scope.tenant_id)
     .bind(scope.caller_id)
     .bind(key)
-    .bind(now - LEASE)
+    .bind(until)
     .execute(pool)
     .await?;
     Ok(())

@@ -5,14 +5,15 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::billing::InvoiceStatus;
-use domain::billing::invoice::{decide_refund, invoice_number};
-use domain::billing::proration::refund_net;
+use domain::billing::invoice::invoice_number;
+use domain::billing::refund::{creditable, decide_refund, refund_net, refundable};
 use domain::invoice::{BillTo, Drafted, Invoice, InvoiceEvent, Payment, PaymentRequest, Refund};
-use domain::money::Money;
+use domain::money::{Money, MoneyError};
 use domain::refusal::Refusal;
 use domain::subscription::{Subscription, SubscriptionEvent};
 use uuid::Uuid;
 
+use crate::ids;
 use crate::store::{Decision, Expected, Part};
 
 /// From finalization to the date by which an invoice is to be paid: about as long as it is tried to collect it.
@@ -121,7 +122,8 @@ pub fn payment_failed(
         .also(told(draft, SubscriptionEvent::PaymentFailed { invoice_id: id, attempt })))
 }
 
-/// Decides a refund before the gateway is asked for it. Nothing requested means all that is left.
+/// Decides a refund before the gateway is asked for it. Nothing requested means all that is left: what was paid, less what
+/// was refunded or became credit.
 ///
 /// # Errors
 /// As [`decide_refund`]; 409 while another refund is on its way.
@@ -139,9 +141,9 @@ pub fn request_refund(
             Err(Refusal::conflict("refund_pending", "Another refund of this invoice is on its way."))
         };
     }
-    let zero = Money::zero(draft.amounts.currency());
-    let paid = state.payment.as_ref().map_or(zero, |payment| payment.amount);
-    let amount = decide_refund(state.status, paid, state.refunded.unwrap_or(zero), requested)?;
+    let given = state.given_back().ok_or_else(|| Refusal::not_found("invoice"))?;
+    let left = refundable(&draft.amounts, given).map_err(incalculable)?;
+    let amount = decide_refund(state.status, left, requested)?;
     let reason = reason.map(str::to_owned);
     Ok(Decision::one(InvoiceEvent::RefundRequested(Refund { refund_id, amount, reason })))
 }
@@ -161,14 +163,20 @@ pub fn refunded(
     given_back(state, id, refund_id, pending.amount, gateway_refund_id)
 }
 
-/// A refund that the gateway tells of and that was not asked for here, or the answer to one that was.
+/// The id of a refund that was made at the gateway and is known by its name there.
+#[must_use]
+pub fn reported_refund_id(invoice_id: Uuid, gateway_refund_id: &str) -> Uuid {
+    ids::named_id(invoice_id, &format!("refund {gateway_refund_id}"))
+}
+
+/// A refund that the gateway tells of and that was not asked for here, or the answer to one that was. It has been made,
+/// so it is taken down even if the money had become credit: then the credit is withdrawn.
 ///
 /// # Errors
 /// 409 when it is more than what was paid, or nothing was.
 pub fn refund_reported(
     state: &Invoice,
     id: Uuid,
-    refund_id: Uuid,
     gateway_refund_id: &str,
     amount: Money,
 ) -> Result<Decision<InvoiceEvent>, Refusal> {
@@ -178,10 +186,11 @@ pub fn refund_reported(
     if let Some(pending) = state.pending_refund.as_ref().filter(|pending| pending.amount == amount) {
         return given_back(state, id, pending.refund_id, amount, Some(gateway_refund_id));
     }
-    let draft = drawn_up(state)?;
-    let zero = Money::zero(draft.amounts.currency());
+    let zero = Money::zero(amount.currency());
     let paid = state.payment.as_ref().map_or(zero, |payment| payment.amount);
-    decide_refund(state.status, paid, state.refunded.unwrap_or(zero), Some(amount))?;
+    let left = paid.minus(state.refunded.unwrap_or(zero)).map_err(incalculable)?;
+    decide_refund(state.status, left, Some(amount))?;
+    let refund_id = reported_refund_id(id, gateway_refund_id);
     given_back(state, id, refund_id, amount, Some(gateway_refund_id))
 }
 
@@ -204,12 +213,23 @@ fn given_back(
     gateway_refund_id: Option<&str>,
 ) -> Result<Decision<InvoiceEvent>, Refusal> {
     let draft = drawn_up(state)?;
-    let before = state.refunded.unwrap_or_else(|| Money::zero(amount.currency()));
-    let net = refund_net(amount, before, &draft.amounts)
-        .map_err(|error| Refusal::invalid("amount", error.to_string()))?;
+    let given = state.given_back().ok_or_else(|| Refusal::not_found("invoice"))?;
+    let net = refund_net(amount, given.refunded, &draft.amounts).map_err(incalculable)?;
+    // All of it for what was asked for here; less where a gateway has refunded what had become credit.
+    let rest = creditable(&draft.amounts, given).and_then(|left| left.min(net)).map_err(incalculable)?;
+    let withdrawn = net.minus(rest).map_err(incalculable)?;
+    let mut facts = vec![SubscriptionEvent::PaymentRefunded { invoice_id: id, net: rest }];
+    if withdrawn.is_positive() {
+        facts.push(SubscriptionEvent::CreditWithdrawn { invoice_id: id, amount: withdrawn });
+    }
     let gateway_refund_id = gateway_refund_id.map(str::to_owned);
-    Ok(Decision::one(InvoiceEvent::Refunded { refund_id, amount, gateway_refund_id })
-        .also(told(draft, SubscriptionEvent::PaymentRefunded { invoice_id: id, net })))
+    let refunded = Decision::one(InvoiceEvent::Refunded { refund_id, amount, gateway_refund_id });
+    Ok(refunded.also(Part::of::<Subscription>(draft.subscription_id, Expected::Any, &facts)))
+}
+
+/// An amount in another currency than the invoice, or one that no invoice can have.
+fn incalculable(error: MoneyError) -> Refusal {
+    Refusal::invalid("amount", error.to_string())
 }
 
 fn drawn_up(state: &Invoice) -> Result<&Drafted, Refusal> {

@@ -54,5 +54,5 @@ pub mod vault;
 pub mod wa_template;
 pub mod webhook_delivery;
 
-pub use refusal::{CommandError, FieldProblem, Refusal};
+pub use refusal::{CommandError, FieldProblem, Refusal, is_outage};
 pub use store::Store;

@@ -97,6 +97,14 @@ pub fn delete(state: &OutgoingWebhook) -> Decided {
     Ok(Decision::one(OutgoingWebhookEvent::Deleted))
 }
 
+/// Takes old deliveries off the log that people see, also off a deleted webhook's.
+///
+/// # Errors
+/// None.
+pub fn trim_log(deliveries: &[Uuid]) -> Decided {
+    Ok(Decision::one(OutgoingWebhookEvent::LogTrimmed { deliveries: deliveries.to_vec() }))
+}
+
 fn require(state: &OutgoingWebhook) -> Result<(), Refusal> {
     if state.exists() { Ok(()) } else { Err(Refusal::not_found("outgoing webhook")) }
 }

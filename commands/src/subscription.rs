@@ -1,11 +1,12 @@
 //! Decisions about what a tenant is subscribed to. What is charged for is drawn up as an invoice in the same command.
 
+mod periods;
+
 use chrono::{DateTime, Utc};
 use domain::addon::AddonTerms;
-use domain::billing::invoice::{PeriodCharge, last_invoice, period_invoice};
-use domain::billing::lifecycle::{Action, CancelReason};
-use domain::billing::overage::{MessageTerms, OverageMeter, Usage};
-use domain::billing::proration::{self, Change};
+use domain::billing::overage::{MessageTerms, Usage};
+use domain::billing::proration::{self, Change, Settlement};
+use domain::billing::refund::take_credit;
 use domain::billing::{
     AddonItem, AppliedCoupon, Interval, Period, Prepaid, RecurringItems, SubscriptionStatus,
 };
@@ -13,10 +14,14 @@ use domain::invoice::{Amounts, Drafted, Invoice, InvoiceCause, InvoiceEvent};
 use domain::money::{Money, MoneyError};
 use domain::plan::PlanTerms;
 use domain::refusal::Refusal;
-use domain::subscription::{
-    Contract, ItemsChanged, PeriodBegan, Settled, Started, Subscription, SubscriptionEvent,
-};
+use domain::subscription::{Contract, ItemsChanged, Settled, Started, Subscription, SubscriptionEvent};
 use uuid::Uuid;
+
+pub use periods::{begin_period, end, take_suspension_into_account};
+
+/// The claim on a plan in the log of the tenant that is subscribed to it: held by the subscription, or by the plan itself
+/// once it is deleted. So of a subscription and a deletion at the same moment one fails.
+pub const PLAN: &str = "subscribed_plan";
 
 use crate::ids;
 use crate::store::{Decision, Expected, Part};
@@ -47,16 +52,32 @@ pub struct Moment<'a> {
     pub allowed: Option<u64>,
     /// The id of the invoice, should there be one.
     pub invoice_id: Uuid,
+    /// What the time that is left was paid with, oldest first.
+    pub paid: &'a [PaidInvoice],
 }
 
-/// Begins a trial.
+/// An invoice that a change of plan may make credit of.
+#[derive(Clone, Copy, Debug)]
+pub struct PaidInvoice {
+    pub id: Uuid,
+    /// At which the rest was found.
+    pub version: i64,
+    /// The most that can become credit.
+    pub creditable: Money,
+    /// A refund is on its way, of which nobody knows yet whether it will be made.
+    pub is_being_refunded: bool,
+}
+
+/// Subscribes a tenant: with a trial if it never was before, else with a first period that is charged at once.
 ///
 /// # Errors
 /// 409 when the tenant is subscribed; 422 for a plan that is not for sale.
 pub fn start(
     state: &Subscription,
+    subscription_id: Uuid,
     offer: &Offer<'_>,
     coupon: Option<AppliedCoupon>,
+    moment: Moment<'_>,
 ) -> Result<Decision<SubscriptionEvent>, Refusal> {
     if state.current().is_some() {
         return Err(Refusal::conflict(
@@ -73,7 +94,12 @@ pub fn start(
         seats: offer.seats,
         addons: Vec::new(),
     };
-    Ok(Decision::one(SubscriptionEvent::Started(Box::new(Started { items, coupon }))))
+    let started = if state.contract.is_none() {
+        Decision::one(SubscriptionEvent::Started(Box::new(Started { items, coupon })))
+    } else {
+        periods::come_back(state, subscription_id, items, coupon, moment)?
+    };
+    Ok(started.claiming(PLAN, offer.plan_id.to_string(), subscription_id))
 }
 
 /// Changes plan or interval, and takes back a cancellation that was requested. Without a change only the latter.
@@ -106,9 +132,18 @@ pub fn change_plan(
             addons: before.addons.clone(),
         }
     };
-    let (change, invoice) = change_items(state, contract, subscription_id, items, moment)?;
+    let (change, invoices) = change_items(state, contract, subscription_id, items, moment)?;
     let events = resumed.into_iter().chain([SubscriptionEvent::PlanChanged(Box::new(change))]);
-    Ok(with_invoice(Decision::all(events.collect()), invoice))
+    let changed = with_invoices(Decision::all(events.collect()), invoices);
+    Ok(if offer.plan_id == before.plan_id {
+        changed
+    } else {
+        changed.claiming(PLAN, offer.plan_id.to_string(), subscription_id).releasing(
+            PLAN,
+            before.plan_id.to_string(),
+            subscription_id,
+        )
+    })
 }
 
 /// An add-on that a tenant wants to have.
@@ -147,9 +182,9 @@ pub fn attach_addon(
     settled_up(contract, moment.now)?;
     let mut items = contract.items.clone();
     items.addons.push(AddonItem { addon_id, name: addon.name.clone(), prices: addon.prices, quantity });
-    let (change, invoice) = change_items(state, contract, subscription_id, items, moment)?;
+    let (change, invoices) = change_items(state, contract, subscription_id, items, moment)?;
     let attached = SubscriptionEvent::AddonAttached { attachment_id, addon_id, change: Box::new(change) };
-    Ok(with_invoice(Decision::one(attached), invoice))
+    Ok(with_invoices(Decision::one(attached), invoices))
 }
 
 /// # Errors
@@ -166,9 +201,9 @@ pub fn detach_addon(
     settled_up(contract, moment.now)?;
     let mut items = contract.items.clone();
     items.addons.retain(|item| item.addon_id != addon_id);
-    let (change, invoice) = change_items(state, contract, subscription_id, items, moment)?;
+    let (change, invoices) = change_items(state, contract, subscription_id, items, moment)?;
     let detached = SubscriptionEvent::AddonDetached { attachment_id, addon_id, change: Box::new(change) };
-    Ok(with_invoice(Decision::one(detached), invoice))
+    Ok(with_invoices(Decision::one(detached), invoices))
 }
 
 /// Lets it end with the period, or the trial.
@@ -181,86 +216,6 @@ pub fn cancel(state: &Subscription) -> Result<Decision<SubscriptionEvent>, Refus
         Decision::nothing()
     } else {
         Decision::one(SubscriptionEvent::CancellationRequested)
-    })
-}
-
-/// Begins the period that is due, the first one or a further one, and draws up its invoice. Nothing if none is due.
-///
-/// # Errors
-/// When the amounts can't be calculated.
-pub fn begin_period(
-    state: &Subscription,
-    subscription_id: Uuid,
-    seats: u32,
-    moment: Moment<'_>,
-) -> Result<Decision<SubscriptionEvent>, Refusal> {
-    let Some(contract) = state.current() else { return Ok(Decision::nothing()) };
-    let (period, is_first) = match contract.lifecycle.due(moment.now) {
-        Some(Action::EndTrial { period }) => (period, true),
-        Some(Action::Renew { period }) => (period, false),
-        _ => return Ok(Decision::nothing()),
-    };
-    let items = RecurringItems { seats, ..contract.items.clone() };
-    let (overage, meter) = match &contract.overage {
-        Some(meter) if !is_first => meter.charge(message_terms(contract, moment), moment.usage, period.start),
-        // What was sent during the trial is free.
-        _ => (Vec::new(), OverageMeter::starting(period.start, sent_in_month(moment, period.start))),
-    };
-    let charge = PeriodCharge {
-        items: &items,
-        period,
-        coupon: contract.coupon_for(items.plan_id),
-        overage: &overage,
-        credit_balance: state.credit(items.currency()),
-    };
-    let charged = period_invoice(&charge).map_err(|error| incalculable(&error))?;
-    let invoice_id = moment.invoice_id;
-    let began = Box::new(PeriodBegan {
-        period,
-        items,
-        invoice_id,
-        prepaid: charged.prepaid,
-        credit_balance: charged.credit_balance,
-        overage: meter,
-    });
-    let event =
-        if is_first { SubscriptionEvent::Activated(began) } else { SubscriptionEvent::Renewed(began) };
-    let drafted = draft(invoice_id, subscription_id, InvoiceCause::Period, charged.invoice, period);
-    Ok(Decision::one(event).also(drafted))
-}
-
-/// Ends it, if that is due: what was not numbered is withdrawn, what was not paid is given up. Who leaves of its own
-/// accord is charged for what it used beyond the plan.
-///
-/// # Errors
-/// When the amounts can't be calculated.
-pub fn end(
-    state: &Subscription,
-    subscription_id: Uuid,
-    moment: Moment<'_>,
-) -> Result<Decision<SubscriptionEvent>, Refusal> {
-    let due = state.current().and_then(|contract| Some((contract, contract.lifecycle.due(moment.now)?)));
-    let Some((contract, Action::Cancel { reason })) = due else { return Ok(Decision::nothing()) };
-    let lifecycle = &contract.lifecycle;
-    let given_up = |id| Part::of::<Invoice>(id, Expected::Any, &[InvoiceEvent::MarkedUncollectible]);
-    let withdrawn = |id| Part::of::<Invoice>(id, Expected::Any, &[InvoiceEvent::Voided]);
-    let unpaid = lifecycle.dunning.iter().map(|dunning| dunning.invoice_id);
-    let unpaid = unpaid.chain(lifecycle.awaiting.iter().map(|awaited| awaited.invoice_id));
-    let parts = unpaid.map(given_up).chain(lifecycle.drafts.iter().map(|draft| withdrawn(draft.invoice_id)));
-    let ended = Decision::one(SubscriptionEvent::Canceled { reason });
-    let mut ended = parts.fold(ended, Decision::also);
-    let meter = contract.overage.as_ref().filter(|_| reason == CancelReason::Requested);
-    let Some(meter) = meter else { return Ok(ended) };
-    let used = meter.settle(message_terms(contract, moment), moment.usage, moment.now).accrued;
-    let currency = contract.items.currency();
-    let last = last_invoice(currency, &used, state.credit(currency)).map_err(|error| incalculable(&error))?;
-    Ok(match last {
-        None => ended,
-        Some((amounts, credit_balance)) => {
-            let invoice_id = moment.invoice_id;
-            ended.events.push(SubscriptionEvent::UsageInvoiced { invoice_id, credit_balance });
-            ended.also(draft(invoice_id, subscription_id, InvoiceCause::End, amounts, lifecycle.period))
-        }
     })
 }
 
@@ -285,17 +240,14 @@ fn settled_up(contract: &Contract, now: DateTime<Utc>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// An invoice and what it pays for.
-type Drawn = Option<Part>;
-
-/// Settles the difference between what is subscribed to and `items`.
+/// Settles the difference between what is subscribed to and `items`: what follows for invoices comes with it.
 fn change_items(
     state: &Subscription,
     contract: &Contract,
     subscription_id: Uuid,
     items: RecurringItems,
     moment: Moment<'_>,
-) -> Result<(ItemsChanged, Drawn), Refusal> {
+) -> Result<(ItemsChanged, Vec<Part>), Refusal> {
     let currency = contract.items.currency();
     let same = items.currency() == currency
         && items.addons.iter().all(|addon| addon.prices.monthly.currency() == currency);
@@ -305,7 +257,7 @@ fn change_items(
     }
     let lifecycle = &contract.lifecycle;
     let Some(meter) = contract.overage.as_ref().filter(|_| lifecycle.status.is_paying()) else {
-        return Ok((ItemsChanged { items, settled: None }, None));
+        return Ok((ItemsChanged { items, settled: None }, Vec::new()));
     };
     let nothing = Prepaid { amount: Money::zero(currency), period: lifecycle.period };
     let settlement = proration::settle(&Change {
@@ -320,19 +272,38 @@ fn change_items(
     })
     .map_err(|error| incalculable(&error))?;
     let overage = meter.settle(message_terms(contract, moment), moment.usage, moment.now);
-    let invoice = settlement.invoice.clone().map(|amounts| {
+    let invoice_id = settlement.invoice.is_some().then_some(moment.invoice_id);
+    let settled = Settled::of(&settlement, invoice_id, overage);
+    let mut invoices = credited(&settlement, moment.paid)?;
+    invoices.extend(settlement.invoice.map(|amounts| {
         let covered = settlement.prepaid.period;
         draft(moment.invoice_id, subscription_id, InvoiceCause::Change, amounts, covered)
-    });
-    let settled = Settled::of(&settlement, invoice.as_ref().map(|_| moment.invoice_id), overage);
-    Ok((ItemsChanged { items, settled: Some(settled) }, invoice))
+    }));
+    Ok((ItemsChanged { items, settled: Some(settled) }, invoices))
 }
 
-fn with_invoice(decision: Decision<SubscriptionEvent>, invoice: Drawn) -> Decision<SubscriptionEvent> {
-    match invoice {
-        Some(invoice) => decision.also(invoice),
-        None => decision,
+/// The invoices out of which a settlement makes credit are told, at the version at which they were seen: a refund at the
+/// same moment can't give the same money back.
+fn credited(settlement: &Settlement, paid: &[PaidInvoice]) -> Result<Vec<Part>, Refusal> {
+    let granted = settlement.granted().map_err(|error| incalculable(&error))?;
+    if !granted.is_positive() {
+        return Ok(Vec::new());
     }
+    if paid.iter().any(|invoice| invoice.is_being_refunded) {
+        let detail = "A refund of what was paid is on its way; try again when it is made.";
+        return Err(Refusal::conflict("refund_pending", detail));
+    }
+    let creditable: Vec<_> =
+        paid.iter().map(|invoice| ((invoice.id, invoice.version), invoice.creditable)).collect();
+    let taken = take_credit(granted, &creditable).map_err(|error| incalculable(&error))?;
+    let told = |((id, version), net)| {
+        Part::of::<Invoice>(id, Expected::Version(version), &[InvoiceEvent::Credited { net }])
+    };
+    Ok(taken.into_iter().map(told).collect())
+}
+
+fn with_invoices(decision: Decision<SubscriptionEvent>, invoices: Vec<Part>) -> Decision<SubscriptionEvent> {
+    invoices.into_iter().fold(decision, Decision::also)
 }
 
 fn draft(
@@ -348,10 +319,6 @@ fn draft(
 
 fn message_terms(contract: &Contract, moment: Moment<'_>) -> MessageTerms {
     MessageTerms { allowed: moment.allowed, rate: contract.items.prices.overage_message }
-}
-
-fn sent_in_month(moment: Moment<'_>, at: DateTime<Utc>) -> u64 {
-    moment.usage.get(&domain::billing::Month::of(at)).copied().unwrap_or(0)
 }
 
 /// Amounts are bounded where they enter, so this is an operator's price that no one could pay.

@@ -95,7 +95,7 @@ impl Vault {
     /// # Errors
     /// When a key cannot be had, above all because its subject was erased.
     pub async fn seal(&self, tenant_id: Uuid, payload: &mut Value) -> Result<(), CommandError> {
-        let subjects = subjects_of(payload, |o| o.contains_key(PERSONAL) || o.contains_key(SECRET));
+        let subjects = subjects_of(payload, is_marked);
         if subjects.is_empty() {
             return Ok(());
         }
@@ -103,24 +103,17 @@ impl Vault {
         for subject in subjects {
             keys.insert(subject, self.key_for_sealing((tenant_id, subject)).await?);
         }
-        let mut failed = None;
-        personal::rewrite(payload, &mut |object| {
-            let secret = object.get(SECRET);
-            let clear = secret.or_else(|| object.get(PERSONAL))?;
-            let subject = subject_of(object)?;
-            let kind = if secret.is_some() { Kind::Secret } else { Kind::Personal };
-            match encrypt(keys.get(&subject)?, (tenant_id, subject), kind, clear.to_string().as_bytes()) {
-                Ok(sealed) if secret.is_some() => {
-                    Some(json!({ SEALED: sealed, SUBJECT: subject, "secret": true }))
-                }
-                Ok(sealed) => Some(json!({ SEALED: sealed, SUBJECT: subject })),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            }
-        });
-        failed.map_or(Ok(()), Err)
+        seal_with(tenant_id, payload, |subject| keys.get(&subject))
+    }
+
+    /// A key for someone who has none yet. It is not stored: whoever writes what it seals writes it in the same transaction.
+    ///
+    /// # Errors
+    /// When encryption fails.
+    pub fn new_key(&self, tenant_id: Uuid, subject_id: Uuid) -> Result<NewKey, CommandError> {
+        let (subject, key) = ((tenant_id, subject_id), rand::random::<DataKey>());
+        let wrapped = encrypt(&self.master, subject, Kind::DataKey, &key)?;
+        Ok(NewKey { subject, key, wrapped })
     }
 
     /// The keys of the personal envelopes in these payloads, read in one query.
@@ -139,8 +132,10 @@ impl Vault {
             return Ok(Keys(HashMap::new()));
         }
         let (tenants, subjects): (Vec<Uuid>, Vec<Uuid>) = wanted.into_iter().unzip();
+        // The sub-selects hide how many there are: knowing it, the planner would plan anew each time.
         let rows: Vec<(Uuid, Uuid, Vec<u8>)> = sqlx::query_as(
-            "SELECT k.tenant_id, k.subject_id, k.wrapped_key FROM unnest($1::uuid[], $2::uuid[]) AS w (tenant_id, subject_id)
+            "SELECT k.tenant_id, k.subject_id, k.wrapped_key
+             FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[])) AS w (tenant_id, subject_id)
              JOIN subject_keys k USING (tenant_id, subject_id) WHERE k.wrapped_key IS NOT NULL",
         )
         .bind(&tenants)
@@ -215,7 +210,7 @@ impl Vault {
     async fn create_key(&self, subject: Subject) -> Result<Option<Vec<u8>>, CommandError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
-        let wrapped = encrypt(&self.master, subject, Kind::DataKey, &rand::random::<DataKey>())?;
+        let wrapped = self.new_key(subject.0, subject.1)?.wrapped;
         sqlx::query("INSERT INTO subject_keys (tenant_id, subject_id, wrapped_key, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
             .bind(subject.0)
             .bind(subject.1)
@@ -233,6 +228,66 @@ impl Vault {
         let clear = decrypt(&self.master, subject, Kind::DataKey, text)?;
         DataKey::try_from(clear.as_slice()).map_err(CommandError::failed)
     }
+}
+
+/// A data key that is not stored yet ([`Vault::new_key`]).
+pub struct NewKey {
+    subject: Subject,
+    key: DataKey,
+    /// As `subject_keys` holds it.
+    wrapped: String,
+}
+
+impl NewKey {
+    #[must_use]
+    pub fn wrapped(&self) -> &[u8] {
+        self.wrapped.as_bytes()
+    }
+
+    /// As [`Vault::seal`], for a payload about nobody else.
+    ///
+    /// # Errors
+    /// When something in it belongs to somebody else.
+    pub fn seal(&self, payload: &mut Value) -> Result<(), CommandError> {
+        seal_with(self.subject.0, payload, |subject| (subject == self.subject.1).then_some(&self.key))
+    }
+}
+
+/// Whether a payload holds a personal value or a secret in the clear.
+#[must_use]
+pub fn is_clear(payload: &Value) -> bool {
+    !subjects_of(payload, is_marked).is_empty()
+}
+
+fn is_marked(object: &Map<String, Value>) -> bool {
+    object.contains_key(PERSONAL) || object.contains_key(SECRET)
+}
+
+/// Replaces every marked value; one without a key is an error, so that nothing stays in the clear.
+fn seal_with<'k>(
+    tenant_id: Uuid,
+    payload: &mut Value,
+    key_of: impl Fn(Uuid) -> Option<&'k DataKey>,
+) -> Result<(), CommandError> {
+    let mut failed = None;
+    personal::rewrite(payload, &mut |object| {
+        let secret = object.get(SECRET);
+        let clear = secret.or_else(|| object.get(PERSONAL))?;
+        let subject = subject_of(object)?;
+        let kind = if secret.is_some() { Kind::Secret } else { Kind::Personal };
+        let key = key_of(subject).ok_or_else(|| CommandError::failed("no key for this subject"));
+        match key.and_then(|key| encrypt(key, (tenant_id, subject), kind, clear.to_string().as_bytes())) {
+            Ok(sealed) if secret.is_some() => {
+                Some(json!({ SEALED: sealed, SUBJECT: subject, "secret": true }))
+            }
+            Ok(sealed) => Some(json!({ SEALED: sealed, SUBJECT: subject })),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        }
+    });
+    failed.map_or(Ok(()), Err)
 }
 
 impl Keys {

@@ -25,13 +25,7 @@ pub fn to_string<T: Serialize>(value: &T) -> String {
 /// SHA-256 of the canonical form.
 #[must_use]
 pub fn hash<T: Serialize>(value: &T) -> Hash {
-    hash_text(&to_string(value))
-}
-
-/// SHA-256 of a canonical form that is there already.
-#[must_use]
-pub fn hash_text(canonical: &str) -> Hash {
-    Sha256::digest(canonical.as_bytes()).into()
+    Sha256::digest(to_string(value).as_bytes()).into()
 }
 
 /// The hash that binds an event to everything before it in its stream (SEMANTICS, "Events").

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
 pub use crate::billing::Invoice as Amounts;
+use crate::billing::refund::GivenBack;
 use crate::billing::{InvoiceStatus, Period};
 use crate::event::{Context, EventBody};
 use crate::money::Money;
@@ -53,6 +54,9 @@ pub enum InvoiceEvent {
     Voided,
     #[serde(rename = "invoice.marked_uncollectible")]
     MarkedUncollectible,
+    /// Less is subscribed to than this paid for: so much of it, before tax, became credit.
+    #[serde(rename = "invoice.credited")]
+    Credited { net: Money },
 }
 
 impl EventBody for InvoiceEvent {}
@@ -131,6 +135,9 @@ pub struct Invoice {
     pub paid_at: Option<DateTime<Utc>>,
     /// Given back so far.
     pub refunded: Option<Money>,
+    /// Became credit so far, before tax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credited: Option<Money>,
     /// What the gateway calls the refunds: to tell one that it reports from those that are known.
     pub gateway_refund_ids: Vec<String>,
     /// On its way to the gateway.
@@ -142,6 +149,13 @@ impl Invoice {
     #[must_use]
     pub fn amounts(&self) -> Option<&Amounts> {
         self.draft.as_ref().map(|draft| &draft.amounts)
+    }
+
+    /// What was given back of it; `None` before it was drawn up.
+    #[must_use]
+    pub fn given_back(&self) -> Option<GivenBack> {
+        let zero = Money::zero(self.amounts()?.currency());
+        Some(GivenBack { refunded: self.refunded.unwrap_or(zero), credited: self.credited.unwrap_or(zero) })
     }
 
     fn become_if_possible(&mut self, next: InvoiceStatus) {
@@ -161,6 +175,7 @@ impl Invoice {
 impl Aggregate for Invoice {
     const STREAM: &'static str = "invoice";
     type Event = InvoiceEvent;
+    const SHAPE: u32 = 2;
 
     fn evolve(&mut self, event: &InvoiceEvent, context: Context) {
         match event.clone() {
@@ -190,9 +205,10 @@ impl Aggregate for Invoice {
                 self.become_if_possible(InvoiceStatus::Paid);
             }
             InvoiceEvent::RefundRequested(refund) => self.pending_refund = Some(refund),
-            InvoiceEvent::Refunded { amount, gateway_refund_id, .. } => {
+            InvoiceEvent::Refunded { refund_id, amount, gateway_refund_id } => {
                 self.gateway_refund_ids.extend(gateway_refund_id);
-                self.pending_refund = None;
+                // One that was made at the gateway by hand leaves that which is on its way.
+                self.pending_refund.take_if(|pending| pending.refund_id == refund_id);
                 let so_far = self.refunded.map_or(Ok(amount), |before| before.plus(amount));
                 // Refunds are in the invoice's currency and at most its total: the sum exists.
                 self.refunded = so_far.ok().or(self.refunded);
@@ -201,6 +217,11 @@ impl Aggregate for Invoice {
                 }
             }
             InvoiceEvent::RefundFailed { .. } => self.pending_refund = None,
+            InvoiceEvent::Credited { net } => {
+                let so_far = self.credited.map_or(Ok(net), |before| before.plus(net));
+                // In the invoice's currency and at most its subtotal: the sum exists.
+                self.credited = so_far.ok().or(self.credited);
+            }
             InvoiceEvent::Voided => self.become_if_possible(InvoiceStatus::Void),
             InvoiceEvent::MarkedUncollectible => self.become_if_possible(InvoiceStatus::Uncollectible),
         }

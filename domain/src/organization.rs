@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
+use crate::billing::Suspension;
 use crate::event::{Context, EventBody};
 use crate::personal::Secret;
 
@@ -69,6 +70,23 @@ pub struct Organization {
     pub created_at: Option<DateTime<Utc>>,
 }
 
+/// The suspensions in an organization's history that are over, oldest first.
+pub fn suspensions<'a>(
+    history: impl IntoIterator<Item = (&'a OrganizationEvent, DateTime<Utc>)>,
+) -> Vec<Suspension> {
+    let (mut since, mut over) = (None, Vec::new());
+    for (event, at) in history {
+        match event {
+            OrganizationEvent::Suspended => since = Some(at),
+            OrganizationEvent::Reactivated => {
+                over.extend(since.take().map(|from| Suspension { from, until: at }));
+            }
+            _ => {}
+        }
+    }
+    over
+}
+
 impl Aggregate for Organization {
     const STREAM: &'static str = "organization";
     type Event = OrganizationEvent;
@@ -99,5 +117,24 @@ impl Aggregate for Organization {
 
     fn exists(&self) -> bool {
         self.created_at.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspension_is_over_when_the_tenant_is_reactivated() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let suspended = OrganizationEvent::Suspended;
+        let reactivated = OrganizationEvent::Reactivated;
+        let history = [
+            (&OrganizationEvent::Activated, at(1)),
+            (&suspended, at(10)),
+            (&reactivated, at(20)),
+            (&suspended, at(30)),
+        ];
+        assert_eq!(suspensions(history), [Suspension { from: at(10), until: at(20) }]);
     }
 }

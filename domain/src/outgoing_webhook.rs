@@ -14,6 +14,8 @@ use crate::personal::Secret;
 pub const SECRET_OVERLAP: TimeDelta = TimeDelta::hours(24);
 /// A webhook that fails for this long without a single success is switched off.
 pub const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(5);
+/// For how long deliveries are shown.
+pub const DELIVERIES_KEPT: TimeDelta = TimeDelta::days(30);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
@@ -39,6 +41,9 @@ pub enum OutgoingWebhookEvent {
     SwitchedOff { reason: SwitchedOff },
     #[serde(rename = "outgoing_webhook.deleted")]
     Deleted,
+    /// These deliveries are not shown any more: they are older than [`DELIVERIES_KEPT`].
+    #[serde(rename = "outgoing_webhook.log_trimmed")]
+    LogTrimmed { deliveries: Vec<Uuid> },
 }
 
 impl EventBody for OutgoingWebhookEvent {}
@@ -182,7 +187,12 @@ impl Aggregate for OutgoingWebhook {
             OutgoingWebhookEvent::SwitchedOn => self.is_active = true,
             OutgoingWebhookEvent::SwitchedOff { .. } => self.is_active = false,
             OutgoingWebhookEvent::Deleted => *self = Self::default(),
+            OutgoingWebhookEvent::LogTrimmed { .. } => {}
         }
+    }
+
+    fn is_seen(event: &OutgoingWebhookEvent) -> bool {
+        !matches!(event, OutgoingWebhookEvent::LogTrimmed { .. })
     }
 
     fn exists(&self) -> bool {

@@ -11,10 +11,19 @@ use crate::event::{EventBody, Recorded};
 /// What can be done with a stream without knowing its Rust type.
 pub struct StreamKind {
     pub name: &'static str,
-    fold: fn(Option<Value>, &[&Recorded<Value>]) -> Result<Option<Value>, serde_json::Error>,
+    fold: fn(Option<Value>, &[&Recorded<Value>]) -> Result<Folded, serde_json::Error>,
     rewrite: fn(&str, i16, Value) -> Result<(String, Value), serde_json::Error>,
     schema_version: fn(&str) -> i16,
     schema: fn() -> Schema,
+}
+
+/// What some events of a stream make of it.
+#[derive(Debug, PartialEq)]
+pub struct Folded {
+    /// The JSON of the state; nothing once deleted.
+    pub state: Option<Value>,
+    /// Which of the events was the last that readers see ([`Aggregate::is_seen`]).
+    pub last_seen: Option<usize>,
 }
 
 /// An event type as it is written today.
@@ -26,7 +35,7 @@ pub struct EventSchema {
 }
 
 impl StreamKind {
-    /// The JSON of the state after these events, given the JSON before them; nothing once deleted.
+    /// What these events make of the state whose JSON is given.
     ///
     /// # Errors
     /// When the state or an event does not decode.
@@ -34,7 +43,7 @@ impl StreamKind {
         &self,
         state: Option<Value>,
         events: &[&Recorded<Value>],
-    ) -> Result<Option<Value>, serde_json::Error> {
+    ) -> Result<Folded, serde_json::Error> {
         (self.fold)(state, events)
     }
 
@@ -94,13 +103,18 @@ fn schema_of<E: JsonSchema>() -> Schema {
 fn fold_json<A: Aggregate>(
     state: Option<Value>,
     events: &[&Recorded<Value>],
-) -> Result<Option<Value>, serde_json::Error> {
+) -> Result<Folded, serde_json::Error> {
     let mut state: A = state.map(serde_json::from_value).transpose()?.unwrap_or_default();
-    for event in events {
+    let mut last_seen = None;
+    for (index, event) in events.iter().enumerate() {
         let body = A::Event::decode(&event.event_type, event.schema_version, event.body.clone())?;
         state.evolve(&body, event.context());
+        if A::is_seen(&body) {
+            last_seen = Some(index);
+        }
     }
-    state.exists().then(|| serde_json::to_value(&state)).transpose()
+    let state = state.exists().then(|| serde_json::to_value(&state)).transpose()?;
+    Ok(Folded { state, last_seen })
 }
 
 pub const STREAMS: &[StreamKind] = &[
@@ -125,6 +139,7 @@ pub const STREAMS: &[StreamKind] = &[
     stream::<crate::outgoing_webhook::OutgoingWebhook>(),
     stream::<crate::payment_method::PaymentMethod>(),
     stream::<crate::plan::Plan>(),
+    stream::<crate::plan_access::PlanAccess>(),
     stream::<crate::role::Role>(),
     stream::<crate::sla_policy::SlaPolicy>(),
     stream::<crate::subscription::Subscription>(),

@@ -1,5 +1,5 @@
 //! What a tenant is subscribed to, and how far it has paid. One stream per tenant, which outlives a cancellation: a
-//! tenant that comes back goes on where it was, with its credit and the coupons it has used.
+//! tenant that comes back goes on where it was, with its credit and the coupons it has used, and without another trial.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
-use crate::billing::lifecycle::{Action, CancelReason};
+use crate::billing::lifecycle::{Action, CancelReason, Suspension};
 use crate::billing::mrr::subscription_mrr;
 use crate::billing::overage::OverageMeter;
 use crate::billing::proration::Settlement;
@@ -18,7 +18,7 @@ use crate::money::{Currency, Money, MoneyError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum SubscriptionEvent {
-    /// With a trial: nothing is charged yet.
+    /// For the first time, so with a trial: nothing is charged yet.
     #[serde(rename = "subscription.started")]
     Started(Box<Started>),
     /// The trial is over, and the first period is charged.
@@ -53,6 +53,16 @@ pub enum SubscriptionEvent {
     /// With the end: what was used and not charged yet is invoiced.
     #[serde(rename = "subscription.usage_invoiced")]
     UsageInvoiced { invoice_id: Uuid, credit_balance: Money },
+    /// Again, after an end: a tenant has one trial, so the first period begins at once and is charged.
+    #[serde(rename = "subscription.returned")]
+    Returned(Box<Returned>),
+    /// The tenant was suspended, which held something up: that goes on from `until`.
+    #[serde(rename = "subscription.suspension_passed")]
+    SuspensionPassed { from: DateTime<Utc>, until: DateTime<Utc> },
+    /// What an invoice had become credit for was refunded by the gateway nevertheless: so much of the balance goes, or
+    /// all of it.
+    #[serde(rename = "subscription.credit_withdrawn")]
+    CreditWithdrawn { invoice_id: Uuid, amount: Money },
 }
 
 impl EventBody for SubscriptionEvent {}
@@ -61,6 +71,12 @@ impl EventBody for SubscriptionEvent {}
 pub struct Started {
     pub items: RecurringItems,
     pub coupon: Option<AppliedCoupon>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Returned {
+    pub coupon: Option<AppliedCoupon>,
+    pub began: PeriodBegan,
 }
 
 /// A period, and what follows from charging it.
@@ -230,17 +246,47 @@ impl Subscription {
 
     fn start(&mut self, started: Started, at: DateTime<Utc>) {
         let Started { items, coupon } = started;
+        self.agree(items.clone(), coupon, Lifecycle::trialing(at, items.interval), at);
+    }
+
+    fn come_back(&mut self, returned: Returned, at: DateTime<Utc>) {
+        let Returned { coupon, began } = returned;
+        let mut lifecycle = Lifecycle::active(began.period.start, began.items.interval);
+        // What was drawn up with the end, and is not collected yet, is still owed.
+        lifecycle.drafts = self.contract.take().map(|ended| ended.lifecycle.drafts).unwrap_or_default();
+        self.set_credit(began.credit_balance);
+        self.agree(began.items.clone(), coupon, lifecycle, at);
+        if let Some(contract) = &mut self.contract {
+            contract.period_began(began);
+        }
+    }
+
+    fn agree(
+        &mut self,
+        items: RecurringItems,
+        coupon: Option<AppliedCoupon>,
+        lifecycle: Lifecycle,
+        started_at: DateTime<Utc>,
+    ) {
         self.redeemed_coupons.extend(coupon.as_ref().map(|coupon| coupon.coupon_id));
         self.contract = Some(Contract {
-            lifecycle: Lifecycle::trialing(at, items.interval),
             items,
+            lifecycle,
             coupon,
             attachments: Vec::new(),
             prepaid: None,
             prepaid_by: Vec::new(),
             overage: None,
-            started_at: at,
+            started_at,
         });
+    }
+
+    fn withdraw_credit(&mut self, amount: Money) {
+        let balance = self.credit(amount.currency());
+        // Of the same currency, and at most the balance: the difference exists.
+        if let Ok(left) = amount.min(balance).and_then(|withdrawn| balance.minus(withdrawn)) {
+            self.set_credit(left);
+        }
     }
 }
 
@@ -252,6 +298,8 @@ impl Aggregate for Subscription {
         let at = context.at;
         match event {
             SubscriptionEvent::Started(started) => return self.start(*started.clone(), at),
+            SubscriptionEvent::Returned(returned) => return self.come_back(*returned.clone(), at),
+            SubscriptionEvent::CreditWithdrawn { amount, .. } => return self.withdraw_credit(*amount),
             SubscriptionEvent::Activated(began) | SubscriptionEvent::Renewed(began) => {
                 self.set_credit(began.credit_balance);
             }
@@ -267,7 +315,9 @@ impl Aggregate for Subscription {
         }
         let Some(contract) = &mut self.contract else { return };
         match event.clone() {
-            SubscriptionEvent::Started(_) => {}
+            SubscriptionEvent::Started(_)
+            | SubscriptionEvent::Returned(_)
+            | SubscriptionEvent::CreditWithdrawn { .. } => {}
             SubscriptionEvent::Activated(began) | SubscriptionEvent::Renewed(began) => {
                 contract.period_began(*began);
             }
@@ -297,6 +347,9 @@ impl Aggregate for Subscription {
                 }
             }
             SubscriptionEvent::Canceled { .. } => contract.lifecycle.canceled(at),
+            SubscriptionEvent::SuspensionPassed { from, until } => {
+                contract.lifecycle.suspension_passed(Suspension { from, until });
+            }
             SubscriptionEvent::UsageInvoiced { invoice_id, .. } => {
                 contract.lifecycle.invoice_drafted(invoice_id, at);
                 contract.overage = None;

@@ -119,7 +119,7 @@ fn digest(kind: &StreamKind, corpus: &Corpus, event_type: &str, version: i16, pa
         events.push(event(kind, 1, &first.event_type, 1, specimen.payload.clone()));
     }
     events.push(event(kind, events.len() as i64 + 1, event_type, version, payload.clone()));
-    let state = kind.fold(None, &events.iter().collect::<Vec<_>>());
+    let state = kind.fold(None, &events.iter().collect::<Vec<_>>()).map(|folded| folded.state);
     let state =
         state.unwrap_or_else(|error| panic!("{event_type} v{version} can't be read any more: {error}"));
     hex::encode(canonical::hash(&state))

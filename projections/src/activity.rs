@@ -46,6 +46,10 @@ impl Fold for Activity {
         }
     }
 
+    fn begins(_: &Event) -> bool {
+        true
+    }
+
     fn apply(_: &Key, _: Option<ActivityRow>, event: &Event) -> Result<Option<ActivityRow>, FoldError> {
         let actor = &event.metadata.actor;
         Ok(Some(ActivityRow {

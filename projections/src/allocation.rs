@@ -4,9 +4,8 @@ use chrono::{DateTime, Utc};
 use domain::agent::Agent;
 use domain::aggregate::Aggregate;
 use domain::allocation::Candidate;
-use domain::conversation::ConversationEvent;
+use domain::conversation::{ConversationEvent, Transfer};
 use domain::division::Division;
-use domain::personal::Personal;
 use serde_json::json;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -68,6 +67,24 @@ impl Fold for Turns {
 
 struct Transfers;
 
+impl TransferRow {
+    #[must_use]
+    pub fn of(tenant_id: Uuid, conversation_id: Uuid, created_at: DateTime<Utc>, transfer: Transfer) -> Self {
+        Self {
+            tenant_id,
+            id: transfer.transfer_id,
+            conversation_id,
+            transferred_by: transfer.transferred_by,
+            from_agent_id: transfer.from_agent_id,
+            to_agent_id: transfer.to_agent_id,
+            to_division_id: transfer.to_division_id,
+            note: transfer.note.and_then(|note| note.known().cloned()),
+            created_at,
+            contact_id: transfer.contact_id,
+        }
+    }
+}
+
 impl Fold for Transfers {
     type Row = TransferRow;
 
@@ -80,18 +97,7 @@ impl Fold for Transfers {
         let ConversationEvent::Transferred(transfer) = decode(event)? else {
             return Err(FoldError::Inconsistent("not a transfer".to_owned()));
         };
-        Ok(Some(TransferRow {
-            tenant_id: event.tenant_id,
-            id: transfer.transfer_id,
-            conversation_id: event.stream_id,
-            transferred_by: transfer.transferred_by,
-            from_agent_id: transfer.from_agent_id,
-            to_agent_id: transfer.to_agent_id,
-            to_division_id: transfer.to_division_id,
-            note: transfer.note.as_ref().and_then(Personal::known).cloned(),
-            created_at: event.recorded_at,
-            contact_id: transfer.contact_id,
-        }))
+        Ok(Some(TransferRow::of(event.tenant_id, event.stream_id, event.recorded_at, *transfer)))
     }
 
     fn purge(event: &Event) -> Option<Purge> {

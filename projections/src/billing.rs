@@ -5,12 +5,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use commands::CommandError;
 use commands::billing::Figures;
+use commands::invoice::reported_refund_id;
 use domain::aggregate::Aggregate;
 use domain::billing::overage::Usage;
 use domain::billing::{Month, SubscriptionStatus};
 use domain::event::PLATFORM_TENANT;
-use domain::invoice::Invoice;
+use domain::invoice::{Invoice, InvoiceEvent};
 use domain::money::Currency;
+use domain::organization::Organization;
 use domain::plan::Plan;
 use domain::subscription::Subscription;
 use serde_json::json;
@@ -95,19 +97,28 @@ impl Fold for PendingRefunds {
 
     fn apply(
         _: &Key,
-        _: Option<PendingRefundRow>,
+        row: Option<PendingRefundRow>,
         event: &Event,
     ) -> Result<Option<PendingRefundRow>, FoldError> {
-        let is_pending = event.event_type == "invoice.refund_requested";
-        Ok(is_pending.then(|| PendingRefundRow {
-            tenant_id: event.tenant_id,
-            invoice_id: event.stream_id,
-            requested_at: event.recorded_at,
-        }))
+        Ok(match decode(event)? {
+            InvoiceEvent::RefundRequested(_) => Some(PendingRefundRow {
+                tenant_id: event.tenant_id,
+                invoice_id: event.stream_id,
+                requested_at: event.recorded_at,
+            }),
+            // Made by hand at the gateway, beside the one that is on its way.
+            InvoiceEvent::Refunded { refund_id, gateway_refund_id: Some(name), .. }
+                if refund_id == reported_refund_id(event.stream_id, &name) =>
+            {
+                row
+            }
+            _ => None,
+        })
     }
 }
 
-/// Tenants of a log for whose subscription something is due, the most overdue first; those `resting` are left out.
+/// Tenants of a log for whose subscription something is due, the most overdue first; those `resting` are left out, and
+/// those that are suspended: nothing is done for them.
 ///
 /// # Errors
 /// Database errors.
@@ -120,12 +131,17 @@ pub async fn due(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT t.tenant_id FROM read.subscription_timers t JOIN tenant_logs l USING (tenant_id)
-         WHERE t.next_due_at <= $2 AND l.log_id = $1 AND t.tenant_id <> ALL($3) ORDER BY t.next_due_at LIMIT $4",
+         WHERE t.next_due_at <= $2 AND l.log_id = $1 AND t.tenant_id <> ALL($3) AND NOT EXISTS (
+             SELECT FROM read.documents o
+             WHERE o.tenant_id = $5 AND o.collection = $6 AND o.id = t.tenant_id AND o.doc ->> 'status' = 'suspended')
+         ORDER BY t.next_due_at LIMIT $4",
     )
     .bind(log_id)
     .bind(now)
     .bind(resting)
     .bind(limit)
+    .bind(PLATFORM_TENANT)
+    .bind(Organization::STREAM)
     .fetch_all(db)
     .await
 }
@@ -166,19 +182,6 @@ pub async fn pending_refunds(
     .bind(resting)
     .bind(limit)
     .fetch_all(db)
-    .await
-}
-
-/// Whether a tenant is subscribed to a plan.
-///
-/// # Errors
-/// Database errors.
-pub async fn is_plan_in_use(db: &mut PgConnection, plan_id: Uuid) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM read.subscription_timers WHERE plan_id = $1 AND status <> 'canceled')",
-    )
-    .bind(plan_id)
-    .fetch_one(db)
     .await
 }
 
@@ -223,5 +226,14 @@ impl Figures for ReadModels {
             Some((price.currency() != Currency::default(), price.amount(), terms.sort_order, plan.id))
         });
         Ok(for_sale.min().map(|(_, _, _, id)| id))
+    }
+
+    async fn is_plan_in_use(&self, plan_id: Uuid) -> Result<bool, CommandError> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM read.subscription_timers WHERE plan_id = $1 AND status <> 'canceled')",
+        )
+        .bind(plan_id)
+        .fetch_one(&self.pool)
+        .await?)
     }
 }

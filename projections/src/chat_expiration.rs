@@ -85,6 +85,10 @@ impl Fold for Silences {
         vec![vec![json!(event.tenant_id), json!(event.stream_id)]]
     }
 
+    fn begins(event: &Event) -> bool {
+        event.version == 1
+    }
+
     /// The aggregate's own `evolve` says what an event means.
     fn apply(_: &Key, row: Option<SilenceRow>, event: &Event) -> Result<Option<SilenceRow>, FoldError> {
         let body: ConversationEvent = decode(event)?;

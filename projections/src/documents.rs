@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use commands::{CommandError, Store};
 use domain::aggregate::Aggregate;
 use domain::event::EventBody;
+use domain::registry::Folded;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use crate::event::{Event, FoldError};
 use crate::projection::Projection;
-use crate::table::{ApplyError, Table, key_object, load_rows, upsert_rows};
+use crate::table::{ApplyError, Changes, Rows, Table, fold_stored, key_object, upsert_sql};
 
 /// Streams whose state is not kept as a document: they have relational read models, or are too many.
 const WITHOUT_DOCUMENT: [&str; 6] =
@@ -59,28 +60,46 @@ impl Table for Documents {
     }
 
     async fn apply(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError> {
-        let mut streams: HashMap<(Uuid, Uuid), Vec<&Event>> = HashMap::new();
-        for event in events.iter().filter(|event| self.concerns(event)) {
-            streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
-        }
-        if streams.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<Value> = streams.values().map(|events| self.key_of(events[0])).collect();
-        let mut stored: HashMap<Uuid, DocumentRow> = HashMap::new();
-        for row in load_rows(tx, schema, self, &Value::Array(keys)).await? {
+        fold_stored(tx, schema, self, self.touched(events).unwrap_or_default(), events).await
+    }
+
+    fn as_rows(&self) -> Option<&dyn Rows> {
+        Some(self)
+    }
+}
+
+impl Rows for Documents {
+    fn touched(&self, events: &[Event]) -> Option<Vec<Value>> {
+        Some(self.streams(events).values().map(|events| self.key_of(events[0])).collect())
+    }
+
+    fn fold(&self, events: &[Event], stored: Vec<Value>) -> Result<Changes, FoldError> {
+        let mut rows: HashMap<Uuid, DocumentRow> = HashMap::new();
+        for row in stored {
             let row: DocumentRow = serde_json::from_value(row).map_err(FoldError::Row)?;
-            stored.insert(row.id, row);
+            rows.insert(row.id, row);
         }
-        let mut upserts = Vec::new();
-        for ((tenant_id, id), events) in streams {
-            upserts.push(fold(tenant_id, id, stored.remove(&id), &events)?);
+        let mut changes = Changes::default();
+        for ((tenant_id, id), events) in self.streams(events) {
+            changes.upserts.push(fold(tenant_id, id, rows.remove(&id), &events)?);
         }
-        Ok(upsert_rows(tx, schema, self, upserts).await?)
+        Ok(changes)
+    }
+
+    fn store_sql(&self, schema: &str, rows: &str, condition: &str) -> String {
+        upsert_sql(schema, self, rows, condition)
     }
 }
 
 impl Documents {
+    fn streams<'a>(&self, events: &'a [Event]) -> HashMap<(Uuid, Uuid), Vec<&'a Event>> {
+        let mut streams: HashMap<(Uuid, Uuid), Vec<&Event>> = HashMap::new();
+        for event in events.iter().filter(|event| self.concerns(event)) {
+            streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
+        }
+        streams
+    }
+
     fn key_of(&self, event: &Event) -> Value {
         key_object(self.key(), &[json!(event.tenant_id), json!(event.stream_type), json!(event.stream_id)])
     }
@@ -97,16 +116,20 @@ fn fold(
     let kind = domain::registry::find(&first.stream_type)
         .ok_or_else(|| FoldError::Inconsistent(format!("no aggregate is called {}", first.stream_type)))?;
     let created_at = stored.as_ref().map_or(first.recorded_at, |row| row.created_at);
+    let before = stored.as_ref().map(|row| (row.version, row.updated_at));
     let state = stored.map(|row| row.doc).filter(|doc| !doc.is_null());
     let records: Vec<_> = events.iter().map(|event| AsRef::as_ref(*event)).collect();
-    let doc = kind.fold(state, &records).map_err(|e| FoldError::Decode(last.event_type.clone(), e))?;
+    let Folded { state: doc, last_seen } =
+        kind.fold(state, &records).map_err(|e| FoldError::Decode(last.event_type.clone(), e))?;
+    let seen = last_seen.and_then(|index| events.get(index)).map(|event| (event.version, event.recorded_at));
+    let (version, updated_at) = seen.or(before).unwrap_or((last.version, last.recorded_at));
     let row = DocumentRow {
         tenant_id,
         collection: kind.name.to_owned(),
         id,
-        version: last.version,
+        version,
         created_at,
-        updated_at: last.recorded_at,
+        updated_at,
         doc: doc.unwrap_or(Value::Null),
     };
     Ok(serde_json::to_value(row)?)
@@ -162,8 +185,8 @@ pub async fn of_log<A: Aggregate>(
     id: Uuid,
 ) -> Result<Option<Document<A>>, CommandError> {
     let mut document: Option<Document<A>> = None;
+    let mut after = 0;
     loop {
-        let after = document.as_ref().map_or(0, |document| document.version);
         let mut events = store.read_stream(tenant_id, A::STREAM, id, after, OF_LOG_PAGE).await?;
         let keys = store.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
         events.iter_mut().for_each(|event| keys.open(event.tenant_id, &mut event.body));
@@ -180,7 +203,10 @@ pub async fn of_log<A: Aggregate>(
                 state: A::default(),
             });
             document.state.evolve(&body, context);
-            (document.version, document.updated_at) = (context.version, at);
+            after = context.version;
+            if document.version == 0 || A::is_seen(&body) {
+                (document.version, document.updated_at) = (context.version, at);
+            }
         }
         if last_page {
             return Ok(document.filter(|document| document.state.exists()));

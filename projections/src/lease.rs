@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::runner::{RunError, Runner};
 
 /// A holder that does not commit or renew for this long is replaced.
-const LEASE: &str = "5 seconds";
+pub(crate) const LEASE: &str = "5 seconds";
 /// How often leases are renewed: several times within [`LEASE`].
 pub(crate) const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 /// How soon a checkpoint is written that moved over events which changed nothing.

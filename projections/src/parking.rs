@@ -166,6 +166,18 @@ async fn apply_one(
     }
 }
 
+/// Whether some stream waits for a fix.
+pub(crate) async fn is_any_parked(runner: &Runner) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM parked_events WHERE name = $1 AND slot = $2 AND log_id = $3)",
+    )
+    .bind(runner.projection.name)
+    .bind(runner.slot.as_str())
+    .bind(runner.log_id)
+    .fetch_one(runner.store.pool())
+    .await
+}
+
 async fn parked_streams(tx: &mut PgConnection, runner: &Runner) -> Result<HashSet<Uuid>, RunError> {
     let streams: Vec<Uuid> = sqlx::query_scalar(
         "SELECT DISTINCT stream_id FROM parked_events WHERE name = $1 AND slot = $2 AND log_id = $3",

@@ -1,4 +1,5 @@
-//! Follows one log for one projection: in order, without a gap, each batch with its checkpoint in one transaction.
+//! Follows one log for one projection: in order, without a gap, each batch with its checkpoint in one transaction. At the
+//! log's head it moves with the others, as a member of the log's [`Group`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::event::Event;
+use crate::group::Group;
 use crate::lease::{Keeper, Lease};
 use crate::parking;
 use crate::projection::Projection;
@@ -22,7 +24,7 @@ pub const BATCH: i64 = 1_000;
 /// Not synced: after a crash the checkpoint is as old as the rows, and the log, which is synced, is read again.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 /// How long a runner rests after a failure, or while another process holds the lease.
-const REST: Duration = Duration::from_millis(500);
+pub(crate) const REST: Duration = Duration::from_millis(500);
 
 /// Which set of tables and checkpoints of a projection is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ pub enum RunError {
 }
 
 /// One projection on one log.
+#[derive(Clone)]
 pub struct Runner {
     pub store: Store,
     pub projection: Arc<Projection>,
@@ -72,10 +75,11 @@ pub struct Runner {
 pub fn run_all(store: &Store, projections: &[Arc<Projection>], stopping: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let keeper = Keeper::default();
-    for projection in projections {
-        for log_id in store.logs() {
+    for log_id in store.logs() {
+        let group = Group::start(store.clone(), *log_id, keeper.clone(), &mut tasks);
+        for projection in projections {
             let runner = Runner::new(store.clone(), Arc::clone(projection), *log_id, Slot::Live);
-            tasks.spawn(runner.run(keeper.clone(), stopping.clone()));
+            tasks.spawn(runner.run(keeper.clone(), group.clone(), stopping.clone()));
         }
     }
     tasks.spawn(keeper.run(store.clone(), stopping.clone()));
@@ -97,10 +101,10 @@ impl Runner {
         }
     }
 
-    async fn run(self, keeper: Keeper, stop: CancellationToken) {
+    async fn run(self, keeper: Keeper, group: Group, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let followed = tokio::select! {
-                followed = self.follow(&keeper) => followed,
+                followed = self.follow(&keeper, &group) => followed,
                 () = stop.cancelled() => break,
             };
             keeper.forget(&self);
@@ -119,7 +123,7 @@ impl Runner {
         }
     }
 
-    async fn follow(&self, keeper: &Keeper) -> Result<(), RunError> {
+    async fn follow(&self, keeper: &Keeper, group: &Group) -> Result<(), RunError> {
         let mut head = self.store.progress().follow(HEAD, self.log_id);
         let Some(mut lease) = self.acquire().await? else {
             tokio::time::sleep(REST).await;
@@ -128,6 +132,14 @@ impl Runner {
         let lost = keeper.keep(self, lease);
         self.tell(lease);
         loop {
+            let behind = *head.borrow() - lease.position;
+            if behind < BATCH && !parking::is_any_parked(self).await? {
+                // Until there is something that the group can't do, which comes next.
+                lease = tokio::select! {
+                    lease = group.ride(self, lease) => lease,
+                    () = lost.cancelled() => return Err(RunError::LeaseLost),
+                };
+            }
             tokio::select! {
                 _ = head.wait_for(|head| *head > lease.position) => {}
                 () = lost.cancelled() => return Err(RunError::LeaseLost),
@@ -167,7 +179,12 @@ impl Runner {
 
     /// Rows and checkpoint in one transaction. The checkpoint first: without the lease no row is touched, and whoever
     /// switches the tables takes this row before them too, so that the two never wait for each other.
-    async fn commit(&self, lease: Lease, events: Vec<Event>, last: i64) -> Result<Lease, RunError> {
+    pub(crate) async fn commit(
+        &self,
+        lease: Lease,
+        events: Vec<Event>,
+        last: i64,
+    ) -> Result<Lease, RunError> {
         let mut connection = self.store.pool().acquire().await?;
         let mut tx = connection.begin_with(BEGIN).await?;
         let parked = self.move_checkpoint(&mut tx, lease, last).await?;
@@ -189,6 +206,7 @@ impl Runner {
         failpoint::reached(Failpoint::BeforeProjectionCommit).await;
         tx.commit().await?;
         failpoint::reached(Failpoint::Projected).await;
+        metrics::counter!("projection_commits_total", "way" => "alone").increment(1);
         Ok(Lease { position: last, committed: last, ..lease })
     }
 
@@ -230,18 +248,21 @@ impl Runner {
     /// # Errors
     /// A gap or database errors.
     pub async fn read(&self, after: i64, limit: i64) -> Result<Vec<Event>, RunError> {
-        let events = self.store.read_log(self.log_id, after, limit).await?;
-        for (expected, event) in (after + 1..).zip(&events) {
-            if event.position != expected {
-                return Err(RunError::Gap {
-                    log_id: self.log_id,
-                    after: expected - 1,
-                    found: event.position,
-                });
-            }
-        }
-        Ok(events)
+        gapless(self.log_id, after, self.store.read_log(self.log_id, after, limit).await?)
     }
+}
+
+/// The events that follow on a position.
+///
+/// # Errors
+/// A gap.
+pub(crate) fn gapless(log_id: i16, after: i64, events: Vec<Event>) -> Result<Vec<Event>, RunError> {
+    for (expected, event) in (after + 1..).zip(&events) {
+        if event.position != expected {
+            return Err(RunError::Gap { log_id, after: expected - 1, found: event.position });
+        }
+    }
+    Ok(events)
 }
 
 /// Applies events to every table of a projection.

@@ -7,16 +7,20 @@ use commands::Store;
 use commands::store::HEAD;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::lease::{Lease, RENEW_EVERY};
 use crate::projection::{Kind, Projection};
 use crate::rebuild::{RebuildError, Step};
-use crate::runner::{BATCH, RunError, Runner, Slot};
+use crate::runner::{RunError, Runner, Slot};
 
 /// A shadow closer to the log's head than this is as good as there: the rest is applied within the switch.
 pub(crate) const SWITCH_LAG: i64 = 500;
+/// Events in one transaction of a filling. More than in a live one: rows that change often are written once for all of
+/// them, and nobody waits for the first one.
+const FILL_BATCH: i64 = 5_000;
 /// How long filling rests after each batch, so that live work keeps most of the machine.
-pub const THROTTLE: Duration = Duration::from_millis(5);
+pub const THROTTLE: Duration = Duration::from_millis(20);
 
 /// What is done with tables that an interrupted rebuild left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,25 +138,51 @@ impl Shadow {
                 Some(goals) => goals.to_vec(),
                 None => heads(&self.store).await?,
             };
-            let mut moved = false;
-            for ((runner, lease), goal) in self.runners.iter().zip(self.leases.iter_mut()).zip(&goals) {
-                if lease.position < *goal {
-                    let next = runner.step(*lease, BATCH.min(goal - lease.position)).await?;
-                    moved |= next.position > lease.position;
-                    *lease = next;
-                }
+            let of = goals.iter().sum();
+            let before = self.done();
+            for (index, goal) in goals.iter().enumerate() {
+                self.fill_log(index, *goal, &mut |done| report(Step { done, of })).await?;
             }
-            report(Step { done: self.leases.iter().map(|l| l.position).sum(), of: goals.iter().sum() });
+            report(Step { done: self.done(), of });
             let left: i64 = self.leases.iter().zip(&goals).map(|(l, goal)| (goal - l.position).max(0)).sum();
-            if !moved || (until.is_none() && left < SWITCH_LAG) {
+            if self.done() == before || (until.is_none() && left < SWITCH_LAG) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Replays one log up to a position. The next events are read and opened while the last ones are applied.
+    async fn fill_log(
+        &mut self,
+        index: usize,
+        goal: i64,
+        report: &mut (impl FnMut(i64) + Send),
+    ) -> Result<(), RebuildError> {
+        let runner = self.runners[index].clone();
+        let read = |after: i64| {
+            let (runner, limit) = (runner.clone(), FILL_BATCH.min(goal - after));
+            AbortOnDropHandle::new(tokio::spawn(async move { runner.read(after, limit).await }))
+        };
+        let from = self.leases[index].position;
+        let mut reading = (from < goal).then(|| read(from));
+        while let Some(read_before) = reading.take() {
+            let events = read_before.await.map_err(|error| sqlx::Error::Io(error.into()))??;
+            let Some(last) = events.last().map(|e| e.position) else { return Ok(()) };
+            reading = (last < goal).then(|| read(last));
+            self.leases[index] = runner.commit(self.leases[index], events, last).await?;
+            report(self.done());
             if self.renewed.elapsed() >= RENEW_EVERY {
                 self.renew().await?;
                 self.renewed = Instant::now();
             }
             tokio::time::sleep(THROTTLE).await;
         }
+        Ok(())
+    }
+
+    /// Positions passed, over all logs.
+    fn done(&self) -> i64 {
+        self.leases.iter().map(|lease| lease.position).sum()
     }
 
     /// Keeps every lease; logs that are done would lose theirs while others are filled.

@@ -73,6 +73,10 @@ impl Fold for Statuses {
         }
     }
 
+    fn begins(event: &Event) -> bool {
+        event.version == 1
+    }
+
     fn apply(_: &Key, row: Option<SlaStatusRow>, event: &Event) -> Result<Option<SlaStatusRow>, FoldError> {
         let mut state = row.map(|row| row.state).unwrap_or_default();
         let body: ConversationEvent = decode(event)?;

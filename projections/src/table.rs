@@ -49,6 +49,12 @@ pub trait Fold: Send + Sync + 'static {
     /// When the event makes no sense here: its stream is parked.
     fn apply(key: &Key, row: Option<Self::Row>, event: &Event) -> Result<Option<Self::Row>, FoldError>;
 
+    /// Whether the rows that the event touches begin with it: what is stored does not matter to [`Fold::apply`] then,
+    /// and is not loaded.
+    fn begins(_event: &Event) -> bool {
+        false
+    }
+
     /// What an event removes from rows that it can't name, such as all messages of an erased contact: the rest of an
     /// UPDATE or DELETE after the table's name, with `$1` the tenant and `$2` the event's stream.
     fn purge(_event: &Event) -> Option<Purge> {
@@ -80,6 +86,37 @@ pub trait Table: Send + Sync {
     fn concerns(&self, event: &Event) -> bool;
     /// Applies a batch to the table of this name in `schema`.
     async fn apply(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError>;
+
+    /// This table, if its rows follow from nothing but themselves and the events.
+    fn as_rows(&self) -> Option<&dyn Rows> {
+        None
+    }
+}
+
+/// A table whose changes can be worked out away from the database, so that the tables of many projections can be read
+/// and written together.
+pub trait Rows: Table {
+    /// The keys of the rows that are needed to fold the events, as objects, each once; `None` when more than rows is, as
+    /// for a purge, which reaches rows that the event can't name.
+    fn touched(&self, events: &[Event]) -> Option<Vec<Value>>;
+
+    /// What becomes of the touched rows, given those of them that are stored.
+    ///
+    /// # Errors
+    /// When an event makes no sense here.
+    fn fold(&self, events: &[Event], stored: Vec<Value>) -> Result<Changes, FoldError>;
+
+    /// The statement that stores the upserts, which the parameter `rows` holds, while the condition is true.
+    fn store_sql(&self, schema: &str, rows: &str, condition: &str) -> String;
+}
+
+/// What a batch of events changes in a table.
+#[derive(Debug, Default, PartialEq)]
+pub struct Changes {
+    /// What [`Rows::store_sql`] stores; as a rule whole rows.
+    pub upserts: Vec<Value>,
+    /// Keys.
+    pub deletes: Vec<Value>,
 }
 
 /// Boxes a fold for a [`crate::Projection`].
@@ -112,86 +149,101 @@ impl<F: Fold> Table for Folding<F> {
         let mut from = 0;
         for (index, event) in events.iter().enumerate() {
             if let Some(purge) = F::purge(event) {
-                self.fold(tx, schema, &events[from..=index]).await?;
+                fold_stored(tx, schema, self, touched::<F>(&events[from..=index]), &events[from..=index])
+                    .await?;
                 run_purge(tx, schema, F::Row::TABLE, purge, event.tenant_id, event.stream_id).await?;
                 from = index + 1;
             }
         }
-        self.fold(tx, schema, &events[from..]).await
+        fold_stored(tx, schema, self, touched::<F>(&events[from..]), &events[from..]).await
+    }
+
+    fn as_rows(&self) -> Option<&dyn Rows> {
+        Some(self)
     }
 }
 
-impl<F: Fold> Folding<F> {
-    async fn fold(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError> {
-        let touched: Vec<(&Event, Vec<Key>)> =
-            events.iter().map(|e| (e, F::keys(e))).filter(|(_, keys)| !keys.is_empty()).collect();
-        if touched.is_empty() {
-            return Ok(());
-        }
-        let mut rows: HashMap<String, Slot<F::Row>> = HashMap::new();
-        for key in touched.iter().flat_map(|(_, keys)| keys) {
-            rows.entry(identity(key)).or_insert_with(|| Slot {
-                key: key.clone(),
-                row: None,
-                dirty: false,
-                stored: false,
-            });
-        }
-        self.load(tx, schema, &mut rows).await?;
-        for (event, keys) in touched {
-            for key in keys {
-                if let Some(slot) = rows.get_mut(&identity(&key)) {
-                    slot.row = F::apply(&key, slot.row.take(), event)?;
-                    slot.dirty = true;
-                }
-            }
-        }
-        self.store(tx, schema, rows).await
+impl<F: Fold> Rows for Folding<F> {
+    fn touched(&self, events: &[Event]) -> Option<Vec<Value>> {
+        let purges = events.iter().any(|event| F::purge(event).is_some());
+        (!purges).then(|| touched::<F>(events))
     }
 
-    async fn load(
-        &self,
-        tx: &mut PgConnection,
-        schema: &str,
-        rows: &mut HashMap<String, Slot<F::Row>>,
-    ) -> Result<(), ApplyError> {
-        let keys: Vec<Value> = rows.values().map(|slot| key_object(F::Row::KEY, &slot.key)).collect();
-        for value in load_rows(tx, schema, self, &Value::Array(keys)).await? {
+    fn fold(&self, events: &[Event], stored: Vec<Value>) -> Result<Changes, FoldError> {
+        let mut rows: HashMap<String, Slot<F::Row>> = HashMap::new();
+        for value in stored {
             let key: Key =
                 F::Row::KEY.iter().map(|column| value.get(*column).cloned().unwrap_or_default()).collect();
-            let row = serde_json::from_value(value).map_err(FoldError::Row)?;
-            if let Some(slot) = rows.get_mut(&identity(&key)) {
-                slot.row = Some(row);
-                slot.stored = true;
+            let row = Some(serde_json::from_value(value).map_err(FoldError::Row)?);
+            rows.insert(identity(&key), Slot { key, row, stored: true });
+        }
+        for event in events {
+            for key in F::keys(event) {
+                let none = || Slot { key: key.clone(), row: None, stored: false };
+                let slot = rows.entry(identity(&key)).or_insert_with(none);
+                slot.row = F::apply(&key, slot.row.take(), event)?;
             }
         }
-        Ok(())
-    }
-
-    async fn store(
-        &self,
-        tx: &mut PgConnection,
-        schema: &str,
-        rows: HashMap<String, Slot<F::Row>>,
-    ) -> Result<(), ApplyError> {
-        let (mut upserts, mut deletes) = (Vec::new(), Vec::new());
-        for slot in rows.into_values().filter(|slot| slot.dirty) {
-            match slot.row {
-                Some(row) => upserts.push(serde_json::to_value(row).map_err(FoldError::Row)?),
-                None if slot.stored => deletes.push(key_object(F::Row::KEY, &slot.key)),
+        let mut changes = Changes::default();
+        for Slot { key, row, stored } in rows.into_values() {
+            match row {
+                Some(row) => changes.upserts.push(serde_json::to_value(row).map_err(FoldError::Row)?),
+                None if stored => changes.deletes.push(key_object(F::Row::KEY, &key)),
                 None => {}
             }
         }
-        upsert_rows(tx, schema, self, upserts).await?;
-        delete_rows(tx, schema, self, deletes).await?;
-        Ok(())
+        Ok(changes)
     }
+
+    fn store_sql(&self, schema: &str, rows: &str, condition: &str) -> String {
+        upsert_sql(schema, self, rows, condition)
+    }
+}
+
+/// The keys of the rows that must be loaded: all that the events touch, but those that begin with them.
+fn touched<F: Fold>(events: &[Event]) -> Vec<Value> {
+    let mut keys: HashMap<String, Option<Key>> = HashMap::new();
+    for event in events {
+        for key in F::keys(event) {
+            keys.entry(identity(&key)).or_insert_with(|| (!F::begins(event)).then_some(key));
+        }
+    }
+    keys.into_values().flatten().map(|key| key_object(F::Row::KEY, &key)).collect()
+}
+
+/// Loads the rows of these keys, folds, and stores what comes of it.
+pub(crate) async fn fold_stored(
+    tx: &mut PgConnection,
+    schema: &str,
+    table: &dyn Rows,
+    touched: Vec<Value>,
+    events: &[Event],
+) -> Result<(), ApplyError> {
+    let stored = if touched.is_empty() {
+        Vec::new()
+    } else {
+        load_rows(tx, schema, table, &Value::Array(touched)).await?
+    };
+    let Changes { upserts, deletes } = table.fold(events, stored)?;
+    run(tx, table.store_sql(schema, "$1", "true"), upserts).await?;
+    run(tx, delete_sql(schema, table, "$1", "true"), deletes).await?;
+    Ok(())
+}
+
+/// Runs a statement of [`Rows`] with what it is about, if it is about anything.
+///
+/// # Errors
+/// Database errors.
+pub async fn run(tx: &mut PgConnection, sql: String, values: Vec<Value>) -> Result<(), sqlx::Error> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(AssertSqlSafe(sql)).bind(Value::Array(values)).execute(tx).await.map(|_| ())
 }
 
 struct Slot<R> {
     key: Key,
     row: Option<R>,
-    dirty: bool,
     stored: bool,
 }
 
@@ -211,25 +263,22 @@ pub(crate) async fn load_rows(
     table: &dyn Table,
     keys: &Value,
 ) -> Result<Vec<Value>, sqlx::Error> {
-    let (name, columns) = (table.name(), table.columns().join(", t."));
-    let on: Vec<String> = table.key().iter().map(|c| format!("t.{c} = k.{c}")).collect();
-    let sql = format!(
-        "SELECT to_jsonb(r) FROM jsonb_populate_recordset(NULL::{schema}.{name}, $1) k
-         CROSS JOIN LATERAL (SELECT t.{columns} FROM {schema}.{name} t WHERE {} LIMIT 1) r",
-        on.join(" AND ")
-    );
-    sqlx::query_scalar(AssertSqlSafe(sql)).bind(keys).fetch_all(tx).await
+    sqlx::query_scalar(AssertSqlSafe(load_sql(schema, table, "$1"))).bind(keys).fetch_all(tx).await
 }
 
-pub(crate) async fn upsert_rows(
-    tx: &mut PgConnection,
-    schema: &str,
-    table: &dyn Table,
-    rows: Vec<Value>,
-) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+/// The rows as JSON whose keys are in the array that the parameter holds.
+pub(crate) fn load_sql(schema: &str, table: &dyn Table, keys: &str) -> String {
+    let (name, columns) = (table.name(), table.columns().join(", t."));
+    // One row for each key: with the table's own estimates the planner might read all of it.
+    format!(
+        "SELECT to_jsonb(r) FROM jsonb_populate_recordset(NULL::{schema}.{name}, {keys}) k
+         CROSS JOIN LATERAL (SELECT t.{columns} FROM {schema}.{name} t WHERE {} LIMIT 1) r",
+        same_key(table)
+    )
+}
+
+/// Stores the rows that the parameter holds, while the condition is true.
+pub(crate) fn upsert_sql(schema: &str, table: &dyn Table, rows: &str, condition: &str) -> String {
     let (name, columns) = (table.name(), table.columns().join(", "));
     let updates: Vec<String> = table
         .columns()
@@ -239,30 +288,26 @@ pub(crate) async fn upsert_rows(
         .collect();
     let action =
         if updates.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", updates.join(", ")) };
-    let sql = format!(
-        "INSERT INTO {schema}.{name} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{schema}.{name}, $1)
+    format!(
+        "INSERT INTO {schema}.{name} ({columns})
+         SELECT {columns} FROM jsonb_populate_recordset(NULL::{schema}.{name}, {rows}) WHERE {condition}
          ON CONFLICT ({}) DO {action}",
         table.key().join(", ")
-    );
-    sqlx::query(AssertSqlSafe(sql)).bind(Value::Array(rows)).execute(tx).await.map(|_| ())
+    )
 }
 
-async fn delete_rows(
-    tx: &mut PgConnection,
-    schema: &str,
-    table: &dyn Table,
-    keys: Vec<Value>,
-) -> Result<(), sqlx::Error> {
-    if keys.is_empty() {
-        return Ok(());
-    }
+/// Removes the rows whose keys the parameter holds, while the condition is true.
+pub(crate) fn delete_sql(schema: &str, table: &dyn Table, keys: &str, condition: &str) -> String {
     let name = table.name();
-    let on: Vec<String> = table.key().iter().map(|c| format!("t.{c} = k.{c}")).collect();
-    let sql = format!(
-        "DELETE FROM {schema}.{name} t USING jsonb_populate_recordset(NULL::{schema}.{name}, $1) k WHERE {}",
-        on.join(" AND ")
-    );
-    sqlx::query(AssertSqlSafe(sql)).bind(Value::Array(keys)).execute(tx).await.map(|_| ())
+    format!(
+        "DELETE FROM {schema}.{name} t USING jsonb_populate_recordset(NULL::{schema}.{name}, {keys}) k
+         WHERE {} AND {condition}",
+        same_key(table)
+    )
+}
+
+fn same_key(table: &dyn Table) -> String {
+    table.key().iter().map(|c| format!("t.{c} = k.{c}")).collect::<Vec<_>>().join(" AND ")
 }
 
 async fn run_purge(

@@ -17,6 +17,7 @@ pub mod query;
 
 /// The name under which its progress is told.
 pub const NAME: &str = "webhooks";
+const LOG_TRIMMED: &str = "outgoing_webhook.log_trimmed";
 
 row! {
     DeliveryRow in "webhook_deliveries" key (tenant_id, id) {
@@ -62,13 +63,22 @@ impl Fold for Deliveries {
     type Row = DeliveryRow;
 
     fn keys(event: &Event) -> Vec<Key> {
-        if event.stream_type != WebhookDelivery::STREAM {
-            return Vec::new();
+        match event.event_type.as_str() {
+            LOG_TRIMMED => {
+                let deliveries = event.body.get("deliveries").and_then(Value::as_array);
+                deliveries.into_iter().flatten().map(|id| vec![json!(event.tenant_id), id.clone()]).collect()
+            }
+            _ if event.stream_type == WebhookDelivery::STREAM => {
+                vec![vec![json!(event.tenant_id), json!(event.stream_id)]]
+            }
+            _ => Vec::new(),
         }
-        vec![vec![json!(event.tenant_id), json!(event.stream_id)]]
     }
 
     fn apply(_: &Key, row: Option<DeliveryRow>, event: &Event) -> Result<Option<DeliveryRow>, FoldError> {
+        if event.event_type == LOG_TRIMMED {
+            return Ok(None);
+        }
         let body: WebhookDeliveryEvent = decode(event)?;
         if let WebhookDeliveryEvent::Queued(queued) = body {
             return queued_row(event, *queued).map(Some);

@@ -15,7 +15,9 @@ use domain::billing::{AddonItem, AddonPrices, AppliedCoupon, Interval, Period, P
 use domain::event::{Context, EventBody};
 use domain::invoice::{Amounts, BillTo, Drafted, Invoice, InvoiceCause, InvoiceEvent, Payment, Refund};
 use domain::money::{Currency, Money};
-use domain::subscription::{ItemsChanged, PeriodBegan, Settled, Started, Subscription, SubscriptionEvent};
+use domain::subscription::{
+    ItemsChanged, PeriodBegan, Returned, Settled, Started, Subscription, SubscriptionEvent,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -152,7 +154,12 @@ impl Life {
             // Lost with the change to another plan.
             applicable_plans: vec![items.plan_id],
         });
-        self.change(SubscriptionEvent::Started(Box::new(Started { items, coupon })));
+        if self.subscription.contract.is_none() {
+            return self.change(SubscriptionEvent::Started(Box::new(Started { items, coupon })));
+        }
+        let period = Period::containing(self.now, self.now, items.interval);
+        let began = self.draw_up(items, coupon.as_ref(), period);
+        self.change(SubscriptionEvent::Returned(Box::new(Returned { coupon, began })));
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -178,24 +185,23 @@ impl Life {
             items.seats = (items.seats + 2).saturating_sub(u32::try_from(self.dice.roll(4)).unwrap()).max(1);
         }
         let contract = self.subscription.current().unwrap();
-        let charged = period_invoice(&PeriodCharge {
-            items: &items,
-            period,
-            coupon: contract.coupon_for(items.plan_id),
-            overage: &[],
-            credit_balance: self.subscription.credit(items.currency()),
-        });
-        let PeriodInvoice { invoice, credit_balance, prepaid } = charged.unwrap();
+        let coupon = contract.coupon_for(items.plan_id).cloned();
+        let began = self.draw_up(items, coupon.as_ref(), period);
+        self.change(event(Box::new(began)));
+    }
+
+    fn draw_up(
+        &mut self,
+        items: RecurringItems,
+        coupon: Option<&AppliedCoupon>,
+        period: Period,
+    ) -> PeriodBegan {
+        let credit_balance = self.subscription.credit(items.currency());
+        let charge = PeriodCharge { items: &items, period, coupon, overage: &[], credit_balance };
+        let PeriodInvoice { invoice, credit_balance, prepaid } = period_invoice(&charge).unwrap();
         let invoice_id = self.draft(invoice, InvoiceCause::Period, period);
         let overage = OverageMeter::starting(self.now, 0);
-        self.change(event(Box::new(PeriodBegan {
-            period,
-            items,
-            invoice_id,
-            prepaid,
-            credit_balance,
-            overage,
-        })));
+        PeriodBegan { period, items, invoice_id, prepaid, credit_balance, overage }
     }
 
     fn draft(&mut self, amounts: Amounts, cause: InvoiceCause, period: Period) -> Uuid {

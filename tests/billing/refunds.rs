@@ -159,3 +159,16 @@ async fn a_refund_whose_answer_was_lost_is_asked_for_again_and_given_back_once()
     assert_eq!(scene.bank.orders().len(), 1);
     assert_eq!(scene.invoice().await.status, InvoiceStatus::Refunded);
 }
+
+#[tokio::test]
+async fn a_refund_made_at_the_bank_does_not_replace_the_one_that_was_asked_for() {
+    let scene = Scene::start().await;
+    scene.bank.is_silent(true);
+    assert_eq!(scene.refund(Some("37000")).await, Err("refund_pending"));
+    let (tenant_id, invoice_id) = (scene.tenant_id, scene.invoice_id);
+    let by_hand = scene.billing.record_refund(tenant_id, invoice_id, "by hand", idr(11_000)).await;
+    by_hand.expect("it is taken down");
+    scene.bank.is_silent(false);
+    scene.billing.carry_out_refund(tenant_id, invoice_id).await.expect("it is given back");
+    assert_eq!(scene.invoice().await.refunded, Some(idr(48_000)));
+}

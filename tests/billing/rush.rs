@@ -185,6 +185,23 @@ async fn a_plans_limits_hold_however_many_come_at_once() {
     assert_eq!(within(&join_all(sent).await, "max_messages_month"), 3);
     customer_writes(&server, &tenant, &conversation, "Halo?").await;
     send_text(&tenant, &conversation, "Ya?").await.problem(409, "limit_reached");
+    let usage = tenant.admin.get("/api/billing/usage").await.expect(StatusCode::OK);
+    assert_eq!(usage["over_limit"], json!(["max_messages_month"]), "by the customer's last message");
+}
+
+#[tokio::test]
+async fn a_customer_is_heard_when_there_are_as_many_contacts_as_the_plan_allows() {
+    let server = Server::start_with(&[NO_GRAPH]).await;
+    let tenant = subscribed_to(&server, json!({ "max_contacts": 1 })).await;
+    let over = async || {
+        let usage = tenant.admin.get("/api/billing/usage").await.expect(StatusCode::OK);
+        (usage["contact_count"].clone(), usage["over_limit"].clone())
+    };
+    given_conversation(&server, &tenant).await;
+    assert_eq!(over().await, (json!(1), json!([])));
+    let second = given_conversation(&server, &tenant).await;
+    assert_eq!(over().await, (json!(2), json!(["max_contacts"])));
+    send_text(&tenant, &second, "Halo").await.expect(StatusCode::CREATED);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A tenant's side of billing: subscribing, coupons, add-ons, payment methods, usage.
 
+use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -228,6 +229,22 @@ async fn one_payment_method_is_the_default() {
     admin.delete(&path(&second)).await.expect(StatusCode::OK);
     assert_eq!(admin.get(METHODS).await.expect(StatusCode::OK), json!([]));
     admin.delete(&path(&second)).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_payment_method_that_is_added_many_times_at_once_is_there_once() {
+    let server = Server::start().await;
+    let admin = server.tenant().await.admin;
+    let bca = json!({ "gateway": "manual", "gateway_payment_method_id": "bca", "type": "bank_transfer" });
+    let answers = join_all((0..8).map(|_| admin.post(METHODS, bca.clone()))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::CREATED).count(), 1);
+    for refused in answers.iter().filter(|answer| answer.status != StatusCode::CREATED) {
+        refused.problem(409, "already_taken");
+    }
+    let all = admin.get(METHODS).await.expect(StatusCode::OK);
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "{all}");
+    admin.delete(&format!("{METHODS}/{}", id_of(&all[0]))).await.expect(StatusCode::OK);
+    admin.post(METHODS, bca).await.expect(StatusCode::CREATED);
 }
 
 #[tokio::test]

@@ -53,6 +53,15 @@ impl Scene {
         tenant
     }
 
+    /// Two weeks after the start, with a first invoice that it could not pay.
+    pub(super) async fn debtor(&self) -> Tenant {
+        let tenant = self.subscriber(false).await;
+        self.days(14);
+        self.invoices(&tenant, "the first invoice is open", |i| i.len() == 1 && i[0]["status"] == "open")
+            .await;
+        tenant
+    }
+
     /// The tenant's invoices, newest last, once they are as they should be.
     pub(super) async fn invoices(
         &self,
@@ -131,7 +140,8 @@ async fn a_year_of_a_tenant_that_pays_and_then_leaves() {
     let expected: Vec<String> = (1..=12).map(|n| format!("INV-{n:06}")).collect();
     assert_eq!(numbers, expected);
     let again = scene.admin(&tenant).await.post("/api/billing/subscribe", json!({})).await;
-    assert_eq!(again.expect(StatusCode::CREATED)["status"], "trialing");
+    assert_eq!(again.expect(StatusCode::CREATED)["status"], "active", "there is one trial");
+    scene.invoices(&tenant, "who comes back pays at once", |i| i.len() == 13 && all_paid(i)).await;
 }
 
 #[tokio::test]
@@ -181,9 +191,7 @@ async fn a_refund_that_nobody_carried_out_is_taken_up() {
 #[tokio::test]
 async fn who_never_pays_is_dunned_on_the_days_of_the_schedule_and_then_canceled() {
     let scene = Scene::start().await;
-    let tenant = scene.subscriber(false).await;
-    scene.days(14);
-    scene.invoices(&tenant, "the first invoice is open", |i| i.len() == 1 && i[0]["status"] == "open").await;
+    let tenant = scene.debtor().await;
     assert_eq!(scene.status(&tenant).await, "past_due");
     let growth = scene.plan("growth").await;
     let change =
@@ -204,9 +212,7 @@ async fn who_never_pays_is_dunned_on_the_days_of_the_schedule_and_then_canceled(
 #[tokio::test]
 async fn who_pays_during_dunning_stays() {
     let scene = Scene::start().await;
-    let tenant = scene.subscriber(false).await;
-    scene.days(14);
-    scene.invoices(&tenant, "the first invoice is open", |i| i.len() == 1 && i[0]["status"] == "open").await;
+    let tenant = scene.debtor().await;
     add_method(&scene.admin(&tenant).await).await;
     scene.clock.set(15 * DAY + 2 * A_LITTLE);
     let paid = scene.invoices(&tenant, "the retry succeeds", all_paid).await;
@@ -229,6 +235,13 @@ async fn an_upgrade_is_invoiced_at_once_and_a_downgrades_credit_is_carried_over(
     assert_eq!((&invoice["status"], &invoice["invoice_number"]), (&json!("paid"), &json!("INV-000002")));
     let downgraded = admin.post("/api/billing/change-plan", json!({ "plan_id": starter })).await;
     assert_eq!(downgraded.expect(StatusCode::OK)["invoice"], Value::Null);
+    // What became credit is not given back as well.
+    let refund = format!("/api/super-admin/billing/invoices/{}/refund", id_of(invoice));
+    let all = json!({ "amount": invoice["total"] });
+    let refused = scene.server.super_admin().await.post(&refund, all).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    let invoices = scene.invoices(&tenant, "the credit is told", |i| i[1]["amount_credited"] != "0").await;
+    assert_eq!((&invoices[1]["status"], &invoices[1]["amount_refunded"]), (&json!("paid"), &json!("0")));
     scene.days(14 + 31);
     let invoices = scene.invoices(&tenant, "the renewal is paid", |i| i.len() == 3 && all_paid(i)).await;
     // The credit for almost a month of Growth is more than a month of Starter.

@@ -1,10 +1,13 @@
 //! What a developer does with webhooks.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{HOOKS, Scene, TOPICS, deliveries, hook, shown};
+use super::{HOOKS, Scene, TOPICS, deliveries, hook, settled, shown};
+use crate::support::clock::MovedClock;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::{Server, id_of};
 
@@ -164,4 +167,38 @@ async fn a_replaced_secret_signs_beside_the_new_one() {
     let arrived = scene.receiver.heard(1).await.remove(0);
     assert!(arrived.is_signed_with(new) && arrived.is_signed_with(&made.secret), "{}", arrived.signature);
     assert!(!arrived.is_signed_with("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"));
+}
+
+#[tokio::test]
+async fn deliveries_are_shown_for_thirty_days() {
+    const MONTH_SECS: u64 = 30 * 24 * 3600;
+    let clock = MovedClock::new();
+    let mut scene = Scene::start_with(&[clock.env()]).await;
+    let key = scene.admin().post("/api/api-keys", json!({ "name": "CI" })).await.expect(StatusCode::CREATED);
+    // A session would not last that long.
+    let mut program =
+        scene.admin().anonymous().with_header("x-api-key", key["plaintext_key"].as_str().expect("a key"));
+    let hook = scene.hook(&["message.received"]).await;
+    scene.hear("Halo").await;
+    settled(&program, &hook, 1, "success").await;
+    let tag = shown(&program, &hook).await;
+    // Old rows are looked for at each start.
+    clock.set(MONTH_SECS - 60);
+    scene.server.restart("serve", || ()).await;
+    program.base.clone_from(&scene.server.process.base);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(deliveries(&program, &hook, "").await.len(), 1, "not quite a month");
+    clock.set(MONTH_SECS + 60);
+    scene.server.restart("serve", || ()).await;
+    program.base.clone_from(&scene.server.process.base);
+    settled(&program, &hook, 0, "").await;
+    assert_eq!(shown(&program, &hook).await, tag, "nothing else has changed");
+    let trimmed: Vec<Value> =
+        sqlx::query_scalar("SELECT payload FROM events WHERE event_type = 'outgoing_webhook.log_trimmed'")
+            .fetch_all(&mut scene.server.sql().await)
+            .await
+            .expect("events");
+    assert_eq!(trimmed.len(), 1, "{trimmed:?}");
+    let (said, equal) = scene.server.run(&["projections", "verify", "webhooks"]);
+    assert!(equal, "{said}");
 }

@@ -309,6 +309,26 @@ async fn a_method_is_tied_to_the_tenants_customer_before_it_is_charged() {
 }
 
 #[tokio::test]
+async fn a_wallet_that_another_customer_has_linked_is_refused() {
+    let xendit = at_xendit().await;
+    let stranger = MethodRegistration {
+        tenant_id: Uuid::from_u128(0xff),
+        idempotency_key: "r2".to_owned(),
+        ..registration("pm-1")
+    };
+    let own = xendit.gateway().register_method(&registration("pm-1")).await.unwrap().unwrap();
+    let others = xendit.gateway().register_method(&stranger).await.unwrap().unwrap();
+    assert_ne!(own, others);
+    let of = |customer: &str| registration(&format!("{}{customer}", xendit::OF_CUSTOMER));
+    assert_eq!(xendit.gateway().register_method(&of(&own)).await.unwrap(), Some(own.clone()));
+    let known = MethodRegistration { customer_id: Some(own.clone()), ..of(&others) };
+    for foreign in [of(&others), known, of("nobody")] {
+        let refused = xendit.gateway().register_method(&foreign).await;
+        assert!(matches!(refused, Err(GatewayError::Refused(_))), "{foreign:?}: {refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_built_in_gateway_needs_no_account_and_the_others_do() {
     let none = gateways(None, None);
     assert_eq!(none.names(), ["manual"]);

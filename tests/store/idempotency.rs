@@ -1,7 +1,7 @@
 //! Keys under which an answer is kept.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use commands::idempotency::{Begin, KEPT, LEASE, Scope, abandon, begin, finish, forget_old};
+use commands::idempotency::{Begin, KEPT, LEASE, RENEWAL, Scope, abandon, begin, finish, forget_old, renew};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -57,6 +57,22 @@ async fn an_attempt_that_died_is_taken_over_by_one_other_under_the_same_ids() {
     let told = futures::future::join_all((0..8).map(|_| attempt(&pool, mine, SAME, late))).await;
     assert_eq!(told.iter().filter(|answer| *answer == "new since 0").count(), 1, "{told:?}");
     assert_eq!(told.iter().filter(|answer| *answer == "in progress").count(), 7, "{told:?}");
+}
+
+#[tokio::test]
+async fn an_attempt_that_says_it_lives_is_not_taken_over() {
+    let logs = Logs::start().await;
+    let pool = logs.pool_as(ENGINE).await;
+    let mine = scope(1, 1);
+    assert!(2 * RENEWAL < LEASE.to_std().unwrap(), "one renewal may fail");
+    assert_eq!(attempt(&pool, mine, SAME, noon()).await, "new since 0");
+    renew(&pool, mine, KEY, noon() + LEASE).await.unwrap();
+    assert_eq!(attempt(&pool, mine, SAME, noon() + LEASE * 2).await, "in progress");
+    let late = noon() + LEASE * 2 + TimeDelta::seconds(1);
+    assert_eq!(attempt(&pool, mine, SAME, late).await, "new since 0");
+    finish(&pool, mine, KEY, 201, "of the second").await.unwrap();
+    finish(&pool, mine, KEY, 409, "of the first").await.unwrap();
+    assert_eq!(attempt(&pool, mine, SAME, late).await, "201 of the second", "a key has one answer");
 }
 
 #[tokio::test]

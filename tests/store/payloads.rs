@@ -52,3 +52,15 @@ async fn every_payload_is_stored_as_it_was_hashed() {
         assert_eq!(canonical::to_string(&row.event.body["any"]), canonical::to_string(&payloads[number]));
     }
 }
+
+/// The canonical form, of which the hash is, has the range of a double (RFC 8785, section 3.2.2.3): what is stored has not.
+#[tokio::test]
+async fn large_integers_are_stored_to_the_last_digit() {
+    let logs = Logs::start().await;
+    let store = logs.store().await;
+    let payload = json!({ "most": u64::MAX, "least": i64::MIN, "odd": 9_007_199_254_740_993_i64 });
+    store.append(fact(tenant(0), Uuid::from_u128(1), payload.clone())).await.expect("it is written");
+    let log = read_log(store.pool(), store.log_of(tenant(0)).await.unwrap()).await;
+    check_log(&log);
+    assert_eq!(log[0].event.body, payload);
+}

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod cluster;
 pub mod graph;
 pub mod inbox;
+pub mod places;
 pub mod provider;
 pub mod receiver;
 pub mod stripe;

@@ -20,6 +20,8 @@ pub const NEEDS_CONFIRMATION: &str = "pm-needs-confirmation";
 
 pub const ONE_TIME: &str = "pm-one-time";
 pub const EXPIRED: &str = "pm-expired";
+/// Linked by a customer: `pm-of-` and the customer's id.
+pub const OF_CUSTOMER: &str = "pm-of-";
 
 pub type Xendit = Provider<Ledger>;
 
@@ -64,7 +66,16 @@ impl Protocol for Ledger {
                 let id = path.trim_start_matches("/v2/payment_methods/");
                 let reusability = if id == ONE_TIME { "ONE_TIME_USE" } else { "MULTIPLE_USE" };
                 let status = if id == EXPIRED { "EXPIRED" } else { "ACTIVE" };
-                (200, json!({ "id": id, "status": status, "reusability": reusability, "customer_id": null }))
+                let holder = id.strip_prefix(OF_CUSTOMER);
+                (
+                    200,
+                    json!({ "id": id, "status": status, "reusability": reusability, "customer_id": holder }),
+                )
+            }
+            (&Method::GET, path) if path.starts_with("/customers/") => {
+                let customer = self.customers.get(path.trim_start_matches("/customers/"));
+                let missing = || error(404, "DATA_NOT_FOUND", "The customer could not be found.");
+                customer.map_or_else(missing, |customer| (200, customer.clone()))
             }
             (&Method::POST, "/refunds") => self.create_refund(&call.body),
             (&Method::GET, "/refunds") => self.refunds_of(&call.query),

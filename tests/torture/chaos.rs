@@ -182,10 +182,12 @@ impl Chaos {
 
     /// Those that have fired least come first, half of the time.
     fn arm(&mut self, databases_left: bool) {
-        let least = Failpoint::ALL.iter().map(|point| self.deeds.fired(*point)).min().unwrap_or(0);
+        let least = Failpoint::OF_MESSAGES.iter().map(|point| self.deeds.fired(*point)).min().unwrap_or(0);
         let rare = self.rng.random_bool(0.5);
-        let candidates: Vec<Failpoint> =
-            Failpoint::ALL.into_iter().filter(|point| !rare || self.deeds.fired(*point) == least).collect();
+        let candidates: Vec<Failpoint> = Failpoint::OF_MESSAGES
+            .into_iter()
+            .filter(|point| !rare || self.deeds.fired(*point) == least)
+            .collect();
         let point = candidates[self.rng.random_range(0..candidates.len())];
         let intent = match self.rng.random_range(0..100) {
             0..50 => Intent::KillProcess,

@@ -1,8 +1,9 @@
 //! Carries out effects: what leaves the system, at most once where a second time would do harm.
 //!
-//! An effect is marked `sending` in a committed transaction before anything leaves. Whoever dies after that leaves the
-//! mark; when its lease has run out a message is failed with a reason, because nobody can know whether it arrived,
-//! and a read receipt, which does no harm twice, is sent again.
+//! An effect is claimed, prepared, and marked `sending` in a committed transaction right before anything leaves. Whoever
+//! dies after that leaves the mark; when its lease has run out a message is failed with a reason, because nobody can
+//! know whether it arrived, and a read receipt, which does no harm twice, is sent again. Whoever dies before it leaves
+//! a claim that runs out.
 
 mod queue;
 mod send;
@@ -14,11 +15,13 @@ use commands::failpoint::{self, Failpoint};
 use commands::ports::GraphApi;
 use commands::{CommandError, Store};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::delivery;
 use queue::{Claimed, Queue};
+use send::Prepared;
 
 pub use queue::forget_old;
 
@@ -71,8 +74,16 @@ pub async fn run(sender: Sender, log_id: i16, stop: CancellationToken) {
     let queue = Queue { store: sender.store.clone(), log_id, owner: commands::ids::new_id() };
     let mut news = sender.store.progress().follow_changes(delivery::NAME, log_id);
     let mut running = JoinSet::new();
+    let mut cared: Option<Instant> = None;
     while !stop.is_cancelled() {
         news.mark_unchanged();
+        // What expires is not looked at for each message.
+        if cared.is_none_or(|at| at.elapsed() >= POLL) {
+            cared = Some(Instant::now());
+            if let Err(error) = care(&sender, &queue, &running).await {
+                tracing::error!(log_id, %error, "leases of effects can't be looked after; trying again");
+            }
+        }
         if let Err(error) = start_due(&sender, &queue, &mut running).await {
             tracing::error!(log_id, %error, "effects can't be looked up; trying again");
         }
@@ -90,7 +101,8 @@ pub async fn run(sender: Sender, log_id: i16, stop: CancellationToken) {
     }
 }
 
-async fn start_due(sender: &Sender, queue: &Queue, running: &mut JoinSet<()>) -> Result<(), CommandError> {
+/// Keeps what is being sent, and settles what somebody else was sending when it died.
+async fn care(sender: &Sender, queue: &Queue, running: &JoinSet<()>) -> Result<(), CommandError> {
     if !running.is_empty() {
         queue.renew().await?;
     }
@@ -98,20 +110,42 @@ async fn start_due(sender: &Sender, queue: &Queue, running: &mut JoinSet<()>) ->
         let failed = Attempt::Failed { code: None, reason: INTERRUPTED.to_owned() };
         settle(sender, queue, &interrupted, failed).await;
     }
+    Ok(())
+}
+
+async fn start_due(sender: &Sender, queue: &Queue, running: &mut JoinSet<()>) -> Result<(), CommandError> {
     let free = CONCURRENCY - running.len().min(CONCURRENCY);
     for effect in queue.claim(free).await? {
         let (sender, queue) = (sender.clone(), queue.clone());
         running.spawn(async move {
             failpoint::reached(Failpoint::EffectsClaimed).await;
-            let attempt = send::attempt(&sender, &effect).await.unwrap_or_else(|error| Attempt::Later {
-                code: None,
-                reason: format!("It could not be prepared for sending: {error}"),
-            });
-            failpoint::reached(Failpoint::EffectAttempted).await;
-            settle(&sender, &queue, &effect, attempt).await;
+            carry_out(&sender, &queue, &effect).await;
         });
     }
     Ok(())
+}
+
+async fn carry_out(sender: &Sender, queue: &Queue, effect: &Claimed) {
+    let prepared = send::prepare(sender, effect).await.unwrap_or_else(|error| {
+        let reason = format!("It could not be prepared for sending: {error}");
+        Prepared::Settled(Attempt::Later { code: None, reason })
+    });
+    match queue.begin(effect).await {
+        Ok(true) => {}
+        // Somebody else does it.
+        Ok(false) => return,
+        Err(error) => {
+            tracing::warn!(log_id = queue.log_id, position = effect.position, %error, "an effect was not begun");
+            return;
+        }
+    }
+    failpoint::reached(Failpoint::EffectBegun).await;
+    let attempt = match prepared {
+        Prepared::Call(call) => call.make(sender).await,
+        Prepared::Settled(attempt) => attempt,
+    };
+    failpoint::reached(Failpoint::EffectAttempted).await;
+    settle(sender, queue, effect, attempt).await;
 }
 
 /// Writes down what came of an effect. If that can't be done, the lease runs out and says that nobody knows.

@@ -1,4 +1,5 @@
-//! Removes what was kept long enough: finished payloads, notices and effects, and answers to repeated requests.
+//! Removes what was kept long enough: finished payloads, notices, effects and deliveries, and answers to repeated
+//! requests.
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ async fn clean(store: &Store) -> Result<(), CommandError> {
     let mut removed = idempotency::forget_old(store.pool(), store.clock().now()).await?;
     removed += automation::forget_old(store).await?;
     removed += webhooks::forget_old(store).await?;
+    removed += webhooks::trim(store).await?;
     for log_id in store.logs() {
         removed += inbound::queue::forget_old(store, *log_id).await?;
         removed += payment_notice::queue::forget_old(store, *log_id).await?;

@@ -27,6 +27,8 @@ const BATCH: i64 = 200;
 const CONCURRENT: usize = 32;
 /// The loop never sleeps longer, so that a timer set by another process is late by this at most.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// After news, until more of them have come: each message is some, and few make anything due before its time.
+const GATHER: Duration = Duration::from_millis(50);
 /// After a failure, and while marks just recorded have not reached the read model.
 const REST: Duration = Duration::from_millis(20);
 
@@ -45,7 +47,10 @@ pub async fn run(store: Store, log_id: i16, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
-            _ = progress.changed() => {}
+            _ = progress.changed() => {
+                tokio::time::sleep(GATHER).await;
+                progress.mark_unchanged();
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod payload;
 mod queue;
 mod send;
 mod subscriptions;
+mod trim;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use queue::Queue;
 
 pub use queue::forget_old;
 pub use subscriptions::manager;
+pub use trim::trim;
 
 /// Deliveries of a log that one process has on their way at once.
 const CONCURRENCY: usize = 32;

@@ -7,6 +7,7 @@ use commands::automation_item;
 use domain::automation_item::{AutomationItem, ItemStatus, run_id};
 use domain::automation_rule::AutomationRule;
 use domain::conversation::Conversation;
+use domain::cursor::Cursor;
 use garde::Validate;
 use projections::automation::query::{self, ItemFilter, ItemSort, Page, RunFilter, RunSort};
 use projections::automation::queue::ItemRow;
@@ -187,7 +188,7 @@ async fn answer(ctx: &Ctx, paging: Paging, wanted: ListEvents, of: ItemFilter) -
     let mut db = ctx.reader().await?;
     let mut rows = query::items(&mut db, ctx.tenant_id(), &filter, &page).await?;
     let total = ctx.total(query::count_items(&mut db, ctx.tenant_id(), &filter, COUNT_LIMIT).await?);
-    let next_cursor = cut(&mut rows, paging, by_creation, |row| (row.created_at, row.id));
+    let next_cursor = cut(&mut rows, paging, by_creation, |row| Cursor { at: row.created_at, id: row.id });
     Ok(Json(QueuePage { events: rows.into_iter().map(Into::into).collect(), total, next_cursor }))
 }
 

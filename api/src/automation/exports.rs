@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::automation::TriggerType;
+use domain::cursor::Cursor;
 use futures::{Stream, TryStreamExt};
 use garde::Validate;
-use projections::automation::query::{self, Cursor, ItemFilter, ItemSort, Page, RunFilter, RunSort};
+use projections::automation::query::{self, ItemFilter, ItemSort, Page, RunFilter, RunSort};
 use projections::automation::queue::ItemRow;
 use projections::automation::runs::RunRow;
 use serde::Deserialize;
@@ -175,13 +176,13 @@ trait Place {
 
 impl Place for RunRow {
     fn place(&self) -> Cursor {
-        (self.created_at, self.id)
+        Cursor { at: self.created_at, id: self.id }
     }
 }
 
 impl Place for ItemRow {
     fn place(&self) -> Cursor {
-        (self.created_at, self.id)
+        Cursor { at: self.created_at, id: self.id }
     }
 }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::automation_item::AutomationItem;
 use domain::automation_rule::AutomationRule;
+use domain::cursor::Cursor;
 use garde::Validate;
 use projections::automation::query::{self, RunFilter};
 use projections::automation::runs::RunRow;
@@ -158,7 +159,7 @@ async fn answer(ctx: &Ctx, paging: Paging, wanted: ListRuns) -> Answer<Json<RunP
     let mut db = ctx.reader().await?;
     let mut rows = query::runs(&mut db, ctx.tenant_id(), &filter, &page).await?;
     let total = ctx.total(query::count_runs(&mut db, ctx.tenant_id(), &filter, COUNT_LIMIT).await?);
-    let next_cursor = cut(&mut rows, paging, by_creation, |row| (row.created_at, row.id));
+    let next_cursor = cut(&mut rows, paging, by_creation, |row| Cursor { at: row.created_at, id: row.id });
     Ok(Json(RunPage { runs: rows.into_iter().map(Into::into).collect(), total, next_cursor }))
 }
 

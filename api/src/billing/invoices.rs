@@ -36,8 +36,9 @@ pub(super) fn routes() -> [Route<App>; 2] {
 
 pub(super) fn admin_routes() -> [Route<App>; 1] {
     [post("/api/super-admin/billing/invoices/{id}/refund", "Refund an invoice", Access::Super, refund).describe(
-        "only a paid one; amount defaults to the whole that is left. 409 for one that is not paid or wholly refunded, and for \
-         more than is left of it; 422 for an amount that is negative or can't be paid in the currency",
+        "only a paid one; amount defaults to the whole that is left: what became credit when the tenant changed to less is \
+         not refunded as well. 409 for one that is not paid or of which nothing is left, and for more than is left of it; 422 \
+         for an amount that is negative or can't be paid in the currency",
     )]
 }
 
@@ -121,6 +122,7 @@ async fn refund(
 
 /// Nothing for a draft, which is no invoice yet.
 pub(super) fn shown(ctx: &Ctx, tenant_id: Uuid, id: Uuid, state: Invoice) -> Option<BillingInvoice> {
+    let given = state.given_back()?;
     let (number, draft, created_at) = (state.number?, state.draft?, state.created_at?);
     let amounts = draft.amounts;
     let (mut gateway_invoice_id, mut payment_url) = (None, None);
@@ -145,7 +147,8 @@ pub(super) fn shown(ctx: &Ctx, tenant_id: Uuid, id: Uuid, state: Invoice) -> Opt
         last_retry_at: state.last_retry_at,
         paid_at: state.paid_at,
         due_date: state.due_at,
-        amount_refunded: state.refunded.unwrap_or(Money::zero(amounts.total.currency())).into(),
+        amount_refunded: given.refunded.into(),
+        amount_credited: given.credited.into(),
         lines: amounts.lines.into_iter().map(line).collect(),
     })
 }

@@ -60,6 +60,15 @@ impl Reading {
         })
     }
 
+    /// Named as one likes, but not with a `$` in front: such names have a meaning to serde_json, and what is written
+    /// under one of them can't be read back.
+    pub(super) fn features(&mut self, field: &str, object: &Map<String, Value>) -> Map<String, Value> {
+        for name in object.keys().filter(|name| name.starts_with('$')) {
+            self.problem(format!("{field}.{name}"), "must not begin with $");
+        }
+        object.clone()
+    }
+
     /// Text that says something, without the spaces around it.
     pub(super) fn text(&mut self, field: &str, text: &str) -> String {
         if text.trim().is_empty() {
@@ -115,5 +124,21 @@ pub(super) fn limits_object(limits: &Limits) -> Map<String, Value> {
     match serde_json::to_value(limits) {
         Ok(Value::Object(object)) => object,
         _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feature_that_could_not_be_read_back_is_refused() {
+        let text = r#"{"$serde_json::private::RawValue":true}"#;
+        let given: Map<String, Value> = serde_json::from_str(text).unwrap();
+        assert!(serde_json::from_str::<Value>(&Value::Object(given.clone()).to_string()).is_err());
+        let mut reading = Reading::default();
+        reading.features("features", &given);
+        let fields = reading.finish().unwrap_err().fields;
+        assert_eq!(fields[0].field, "features.$serde_json::private::RawValue");
     }
 }

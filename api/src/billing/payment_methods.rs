@@ -1,7 +1,7 @@
 //! Payment methods: by what a tenant pays, as its payment gateway knows them. Card numbers never come here.
 
 use chrono::{DateTime, Utc};
-use commands::payment_method::NewMethod;
+use commands::payment_method::{self, NewMethod};
 use domain::payment_method::PaymentMethod as State;
 use garde::Validate;
 use projections::documents::Document;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::MANAGE;
 use crate::agents::required_text;
-use crate::http::{Answer, Body, Created, Json, List, Path, Problem, Route, delete, get, post};
+use crate::http::{Answer, Body, Created, Json, List, Path, Route, delete, get, post};
 use crate::resource::Deleted;
 use crate::{App, Ctx};
 
@@ -86,7 +86,7 @@ async fn add(ctx: Ctx, Body(new): Body<AddPaymentMethod>) -> Answer<Created<Paym
         .filter(of_gateway)
         .any(|other| other.state.gateway_payment_method_id == method.gateway_payment_method_id)
     {
-        return Err(Problem::conflict("already_taken", "This payment method is on file already."));
+        return Err(payment_method::on_file().into());
     }
     let customer_id = others.iter().rev().find(of_gateway);
     let customer_id = customer_id.and_then(|other| other.state.gateway_customer_id.clone());

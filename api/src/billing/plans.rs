@@ -8,7 +8,6 @@ use domain::plan::{Plan, PlanTerms};
 use domain::refusal::Refusal;
 use garde::Validate;
 use projections::documents::Document;
-use projections::revenue::query as revenue;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -133,8 +132,8 @@ async fn update(
 }
 
 async fn remove(ctx: Ctx, Path(id): Path<Uuid>) -> Answer<Json<Deleted>> {
-    let is_in_use = revenue::is_subscribed_to(&mut *ctx.app.store().pool().acquire().await?, id).await?;
-    ctx.execute::<Plan>(id, |state| plan::delete(state, id, is_in_use)).await?;
+    let deleted = ctx.app.billing().delete_plan(&ctx.origin(), id).await?;
+    ctx.settle(deleted.log_id, deleted.position).await;
     Ok(Json(Deleted::new("plan", id)))
 }
 
@@ -162,7 +161,7 @@ impl CreateBillingPlan {
                     .unwrap_or_default(),
             },
             limits: self.limits.map(|object| reading.limits("limits", &object)).unwrap_or_default(),
-            features: self.features.unwrap_or_default(),
+            features: self.features.map(|object| reading.features("features", &object)).unwrap_or_default(),
             is_active: true,
             sort_order: self.sort_order.unwrap_or(0),
         };
@@ -198,7 +197,10 @@ impl UpdateBillingPlan {
                 Some(object) => reading.limits("limits", object),
                 None => before.limits.clone(),
             },
-            features: self.features.clone().unwrap_or_else(|| before.features.clone()),
+            features: match &self.features {
+                Some(object) => reading.features("features", object),
+                None => before.features.clone(),
+            },
             is_active: self.is_active.unwrap_or(before.is_active),
             sort_order: self.sort_order.unwrap_or(before.sort_order),
         };

@@ -268,6 +268,9 @@ fn churn_of(month: &MrrMonth) -> Answer<ChurnMetrics> {
 
 impl From<RevenueError> for Problem {
     fn from(error: RevenueError) -> Self {
-        Self::internal(error)
+        match error {
+            RevenueError::Database(error) => error.into(),
+            error => Self::internal(error),
+        }
     }
 }

@@ -26,14 +26,15 @@ pub(super) fn routes() -> [Route<App>; 4] {
         get("/api/billing/current", "Get current subscription and plan", Access::Any, current)
             .describe("null without one, and once it was canceled"),
         post("/api/billing/subscribe", "Subscribe to a plan", MANAGE, subscribe).describe(
-            "14-day trial; no plan_id = cheapest active plan; monthly unless given. 409 when subscribed, for a coupon that \
-             is used up or that the tenant has redeemed before; 422 for one that is unknown, expired, not valid yet, or for \
-             another plan or currency",
+            "14-day trial, once per tenant: who comes back is invoiced for the first period at once; no plan_id = cheapest \
+             active plan; monthly unless given. 409 when subscribed, for a coupon that is used up or that the tenant has \
+             redeemed before; 422 for one that is unknown, expired, not valid yet, or for another plan or currency",
         ),
         post("/api/billing/change-plan", "Upgrade or downgrade subscription plan", MANAGE, change_plan).describe(
             "prorated by the second; invoice for the net difference, plus 11 % PPN in IDR; none while trialing; a \
-             downgrade's credit is carried to the next invoice. Another period begins at once. 409 without a subscription, \
-             while an invoice is unpaid, and for a plan in another currency. Takes back a cancellation",
+             downgrade's credit is carried to the next invoice, and can't be refunded. Another period begins at once. 409 \
+             without a subscription, while an invoice is unpaid or being refunded, and for a plan in another currency. \
+             Takes back a cancellation",
         ),
         post("/api/billing/cancel", "Cancel subscription", MANAGE, cancel)
             .describe("at period end, or at the end of the trial; 409 without a subscription"),

@@ -201,6 +201,8 @@ pub(super) struct BillingInvoice {
     pub due_date: Option<DateTime<Utc>>,
     /// Given back of what was paid.
     pub amount_refunded: Amount,
+    /// Before tax. Of what was paid, it became credit when less was subscribed to, and can't be refunded any more.
+    pub amount_credited: Amount,
     /// What is charged for; they add up to the subtotal.
     pub lines: Vec<BillingInvoiceLine>,
 }

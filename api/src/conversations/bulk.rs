@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use commands::store::Decision;
 use commands::{Refusal, conversation, tags};
-use domain::agent::Agent;
 use domain::conversation::{Conversation as State, ConversationEvent, ConversationStatus};
 use domain::division::Division;
 use garde::Validate;
@@ -150,7 +149,7 @@ async fn change(ctx: &Ctx, wanted: &BulkConversationAction) -> Answer<Change> {
         },
     };
     if let Change::Assign(Some(agent_id)) | Change::Transfer { agent_id: Some(agent_id), .. } = &change {
-        ctx.require::<Agent>("agent_id", *agent_id).await?;
+        ctx.require_receiver("agent_id", *agent_id).await?;
     }
     if let Change::Transfer { division_id: Some(division_id), .. } = &change {
         ctx.require::<Division>("division_id", *division_id).await?;

@@ -3,6 +3,7 @@
 //! The key belongs to its caller for a day. The first request claims it, its answer is kept, and whoever comes with
 //! the same key and the same request gets that. A failure of ours gives the key back, so that a retry can succeed.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
@@ -10,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use commands::failpoint::{self, Failpoint};
+use commands::idempotency::RENEWAL;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -122,8 +124,23 @@ pub(super) async fn once<H: Host>(
     ctx.idempotency = Some(Arc::clone(&key));
     failpoint::reached(Failpoint::KeyClaimed).await;
     let (app, request_id) = (ctx.app.clone(), ctx.request_id);
-    let answer = endpoint.attempt(ctx, incoming).await;
+    let answer = holding(&app, &key, endpoint.attempt(ctx, incoming)).await;
     settle(&app, &key, answer.unwrap_or_else(|problem| problem.respond(request_id))).await
+}
+
+/// Keeps the key while the work takes.
+async fn holding<H: Host, T>(app: &H, key: &IdempotencyKey, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        match tokio::time::timeout(RENEWAL, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => {
+                if let Err(problem) = app.idempotency_renew(key).await {
+                    tracing::warn!(cause = problem.cause, "an idempotency key could not be renewed");
+                }
+            }
+        }
+    }
 }
 
 /// Keyed, since a body may hold a password: from a plain hash it could be guessed by whoever reads the table.

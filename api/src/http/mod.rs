@@ -80,6 +80,10 @@ pub trait Host: Clone + Send + Sync + 'static {
         fingerprint: [u8; 32],
     ) -> impl Future<Output = Answer<Begin>> + Send;
 
+    /// Keeps others from taking the request for dead; called every [`RENEWAL`](commands::idempotency::RENEWAL) while
+    /// it runs.
+    fn idempotency_renew(&self, key: &IdempotencyKey) -> impl Future<Output = Answer<()>> + Send;
+
     /// Keeps the answer for whoever comes with the key again.
     fn idempotency_finish(
         &self,

@@ -20,6 +20,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// How long to wait before trying again when the server is the one that is busy.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
+/// How long to wait before trying again when the database is away.
+const OUTAGE_RETRY: Duration = Duration::from_secs(5);
+
 /// Why a request was not fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -178,6 +181,14 @@ impl Problem {
     pub fn unavailable(cause: impl Display) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service is busy; try again.")
             .retry_after(BUSY_RETRY)
+            .caused_by(cause)
+    }
+
+    /// 503: the database is away. What was asked for may have been done, if it broke off in the middle.
+    pub fn outage(cause: impl Display) -> Self {
+        let detail = "The service can't reach its database; try again. Retry with an Idempotency-Key.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            .retry_after(OUTAGE_RETRY)
             .caused_by(cause)
     }
 

@@ -24,7 +24,10 @@ pub fn routes() -> Group<App> {
             .describe("slug unique; its admin can sign in at once"),
         get("/api/super-admin/tenants/{id}", "Get a tenant organization", Access::Super, tenants::get_one),
         delete("/api/super-admin/tenants/{id}", "Suspend a tenant organization", Access::Super, tenants::suspend)
-            .describe("its tokens and keys stop working at once; nothing is deleted, and PATCH status active undoes it"),
+            .describe(
+                "its tokens and keys stop working at once, and it is not charged until it is back; nothing is deleted, and \
+                 PATCH status active undoes it",
+            ),
         patch("/api/super-admin/tenants/{id}", "Update a tenant organization", Access::Super, tenants::update)
             .describe("limits are replaced as a whole; 409 while the tenant is being provisioned"),
         post("/api/super-admin/tenants/{id}/impersonate", "Impersonate a tenant admin", Access::Super, impersonation::tenant_admin)

@@ -12,6 +12,7 @@ use domain::subscription::{Subscription, SubscriptionEvent};
 use uuid::Uuid;
 
 use super::{Billing, Done};
+use crate::failpoint::{self, Failpoint};
 use crate::payment_gateway::{Charge, ChargeMethod, ChargeOutcome, GatewayError, PaymentGateway};
 use crate::payment_method::DEFAULT;
 use crate::store::{Decided, Decision, Origin};
@@ -54,6 +55,7 @@ impl Billing {
             return self.nothing_done(tenant_id, state).await;
         }
         let sequence = self.number_for(tenant_id, invoice_id).await?;
+        failpoint::reached(Failpoint::InvoiceNumbered).await;
         let organization: Organization = self.store.load(PLATFORM_TENANT, tenant_id).await?;
         let bill_to = BillTo { name: organization.name, country: organization.country };
         let origin = Self::own_origin(tenant_id, invoice_id, "finalize");
@@ -132,7 +134,9 @@ impl Billing {
         attempt: u32,
     ) -> Result<Done<()>, CommandError> {
         let (tenant_id, invoice_id) = (charge.tenant_id, charge.invoice_id);
-        let reason = match gateway.charge(charge).await {
+        let answer = gateway.charge(charge).await;
+        failpoint::reached(Failpoint::ChargeAnswered).await;
+        let reason = match answer {
             Ok(ChargeOutcome::Paid { payment_id }) => {
                 let gateway = gateway.name().to_owned();
                 let payment = Payment { gateway, gateway_payment_id: payment_id, amount: charge.amount };

@@ -6,6 +6,7 @@ use domain::subscription::Subscription;
 use uuid::Uuid;
 
 use super::{Billing, Done};
+use crate::failpoint::{self, Failpoint};
 use crate::subscription::{self, Moment};
 use crate::{CommandError, ids};
 
@@ -13,12 +14,16 @@ use crate::{CommandError, ids};
 const MAX_ACTIONS: u32 = 1_000;
 
 impl Billing {
-    /// Carries out everything that is due for a tenant's subscription, in the order in which it was due.
+    /// Carries out everything that is due for a tenant's subscription, in the order in which it was due; nothing while the
+    /// tenant is suspended.
     ///
     /// # Errors
     /// When a gateway is not available: what is left stays due. Database errors.
     pub async fn run_due(&self, tenant_id: Uuid) -> Result<Done<()>, CommandError> {
-        let mut done = self.nothing_done(tenant_id, ()).await?;
+        if self.is_suspended(tenant_id).await? {
+            return self.nothing_done(tenant_id, ()).await;
+        }
+        let mut done = self.take_suspensions_into_account(tenant_id).await?;
         for _ in 0..MAX_ACTIONS {
             let state: Subscription = self.store.load(tenant_id, subscription::id_of(tenant_id)).await?;
             let now = self.store.clock().now();
@@ -65,6 +70,7 @@ impl Billing {
             }
             Action::GiveUpWaiting { invoice_id } => self.give_up_waiting(tenant_id, invoice_id).await,
             Action::RetryPayment { invoice_id, attempt } => {
+                failpoint::reached(Failpoint::RetryBegun).await;
                 self.collect(tenant_id, invoice_id, attempt).await
             }
             Action::Cancel { .. } => self.end(tenant_id, state).await,
@@ -78,7 +84,7 @@ impl Billing {
         let origin = Self::own_origin(tenant_id, ids::new_id(), "end");
         let (now, invoice_id) = (self.store.clock().now(), ids::named_id(origin.command_id, "invoice"));
         let ended = self.store.execute::<Subscription>(&origin, id, |state| {
-            subscription::end(state, id, Moment { now, usage: &usage, allowed, invoice_id })
+            subscription::end(state, id, Moment { now, usage: &usage, allowed, invoice_id, paid: &[] })
         });
         Ok(Done::from(ended.await?).with(()))
     }
@@ -99,8 +105,11 @@ impl Billing {
         let origin = Self::own_origin(tenant_id, id, &name);
         let now = self.store.clock().now();
         let began = self.store.execute::<Subscription>(&origin, id, |state| {
-            subscription::begin_period(state, id, seats, Moment { now, usage: &usage, allowed, invoice_id })
+            let moment = Moment { now, usage: &usage, allowed, invoice_id, paid: &[] };
+            subscription::begin_period(state, id, seats, moment)
         });
-        Ok(Done::from(began.await?).with(()))
+        let began = began.await?;
+        failpoint::reached(Failpoint::PeriodBegun).await;
+        Ok(Done::from(began).with(()))
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Billing, Done};
 use crate::CommandError;
 use crate::payment_gateway::{GatewayError, MethodRegistration};
-use crate::payment_method::{self, DEFAULT, NewMethod};
+use crate::payment_method::{self, DEFAULT, METHOD, NewMethod};
 use crate::store::Origin;
 
 /// How often the default is moved again after someone else moved it at the same moment.
@@ -20,7 +20,7 @@ impl Billing {
     ///
     /// # Errors
     /// 422 naming `gateway` for one that is not set up, `gateway_payment_method_id` for one that the gateway refuses;
-    /// 409 `gateway_unavailable`.
+    /// 409 `already_taken` for one that is on file, `gateway_unavailable`.
     pub async fn add_payment_method(
         &self,
         origin: &Origin,
@@ -50,6 +50,10 @@ impl Billing {
             ),
         })?;
         for _ in 0..DEFAULT_TRIES {
+            let key = payment_method::key(&new.gateway, &new.gateway_payment_method_id);
+            if self.store.claim_owner(tenant_id, METHOD, &key).await?.is_some_and(|owner| owner != id) {
+                return Err(payment_method::on_file().into());
+            }
             let holder = self.store.claim_owner(tenant_id, DEFAULT, DEFAULT).await?;
             let added = self.store.execute::<PaymentMethod>(origin, id, |state| {
                 payment_method::add(state, id, new, customer_id.clone(), holder)

@@ -8,8 +8,10 @@
 mod collecting;
 mod due;
 mod methods;
+mod plans;
 mod refunds;
 mod subscribing;
+mod suspension;
 
 use std::sync::Arc;
 
@@ -42,6 +44,12 @@ pub trait Figures: Send + Sync {
     /// # Errors
     /// Database errors.
     async fn cheapest_plan(&self) -> Result<Option<Uuid>, CommandError>;
+
+    /// Whether a tenant is subscribed to a plan, on trial or paying.
+    ///
+    /// # Errors
+    /// Database errors.
+    async fn is_plan_in_use(&self, plan_id: Uuid) -> Result<bool, CommandError>;
 }
 
 /// Cheap to clone.

@@ -101,10 +101,10 @@ impl Billing {
         gateway_refund_id: &str,
         amount: Money,
     ) -> Result<Done<()>, CommandError> {
-        let refund_id = ids::named_id(invoice_id, &format!("refund {gateway_refund_id}"));
+        let refund_id = invoice::reported_refund_id(invoice_id, gateway_refund_id);
         let origin = Self::own_origin(tenant_id, refund_id, "reported");
         let reported = self.store.execute::<Invoice>(&origin, invoice_id, |state| {
-            invoice::refund_reported(state, invoice_id, refund_id, gateway_refund_id, amount)
+            invoice::refund_reported(state, invoice_id, gateway_refund_id, amount)
         });
         Ok(Done::from(reported.await?).with(()))
     }

@@ -3,6 +3,7 @@
 use domain::addon::Addon;
 use domain::aggregate::Aggregate;
 use domain::billing::coupon::CouponPlan;
+use domain::billing::refund::creditable;
 use domain::billing::{AppliedCoupon, Interval};
 use domain::coupon::Coupon;
 use domain::event::PLATFORM_TENANT;
@@ -12,11 +13,15 @@ use domain::refusal::Refusal;
 use domain::subscription::{Subscription, SubscriptionEvent};
 use uuid::Uuid;
 
+use super::plans::no_such_plan;
 use super::{Billing, Done};
-use crate::CommandError;
 use crate::coupon::{self, REDEMPTION};
 use crate::store::{Decision, Origin};
-use crate::subscription::{self, AddonWish, Moment, Offer};
+use crate::subscription::{self, AddonWish, Moment, Offer, PaidInvoice};
+use crate::{CommandError, ids};
+
+/// How often a change is decided again after an invoice that it makes credit of has changed meanwhile.
+const CHANGE_TRIES: u32 = 3;
 
 /// How a tenant wants to subscribe.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +33,8 @@ pub struct Subscribe {
 }
 
 impl Billing {
-    /// Begins a tenant's trial.
+    /// Subscribes a tenant: for the first time with a trial; again with a period that is invoiced and, if the gateway
+    /// answers, collected at once.
     ///
     /// # Errors
     /// 409 `already_subscribed`, `no_plan`, `coupon_used_up`, `coupon_already_redeemed`; 422 naming `plan_id` or
@@ -47,16 +53,23 @@ impl Billing {
         if self.was_repeated(origin).await? {
             return self.nothing_done(tenant_id, before).await;
         }
+        let usage = self.usage(tenant_id, &before).await?;
+        let invoice_id = ids::named_id(origin.command_id, "invoice");
+        let start = |state: &Subscription, coupon| {
+            let now = self.store.clock().now();
+            let moment = Moment { now, usage: &usage, allowed: None, invoice_id, paid: &[] };
+            subscription::start(state, id, &offer, coupon, moment)
+        };
         // Before a coupon is used up for nothing.
-        subscription::start(&before, &offer, None)?;
+        start(&before, None)?;
+        self.ask_for_plan(origin, plan_id).await?;
         let coupon = match &wish.coupon_code {
             Some(code) => Some(self.redeem(origin, code, &before, &offer).await?),
             None => None,
         };
-        let started = self
-            .store
-            .execute::<Subscription>(origin, id, |state| subscription::start(state, &offer, coupon.clone()));
-        Ok(started.await?.into())
+        let started = self.store.execute::<Subscription>(origin, id, |state| start(state, coupon.clone()));
+        let started = Done::from(started.await.map_err(gone_if_taken)?);
+        self.collect_if_drawn_up(tenant_id, invoice_id, started).await
     }
 
     /// Changes plan or interval; what that costs is invoiced and, if the gateway answers, collected at once. Answers
@@ -71,6 +84,7 @@ impl Billing {
         interval: Option<Interval>,
     ) -> Result<Done<(Subscription, Option<Uuid>)>, CommandError> {
         let (plan_id, plan) = self.plan(Some(plan_id)).await?;
+        self.ask_for_plan(origin, plan_id).await?;
         self.change(origin, |state, seats, moment| {
             let interval = interval.or_else(|| Some(state.current()?.items.interval)).unwrap_or_default();
             let offer = Offer { plan_id, plan: &plan, interval, seats };
@@ -135,28 +149,69 @@ impl Billing {
     ) -> Result<Done<(Subscription, Option<Uuid>)>, CommandError> {
         let tenant_id = origin.tenant_id;
         let id = subscription::id_of(tenant_id);
-        let invoice_id = crate::ids::named_id(origin.command_id, "invoice");
+        let invoice_id = ids::named_id(origin.command_id, "invoice");
         let due = self.try_due(tenant_id).await?;
         let state: Subscription = self.store.load(tenant_id, id).await?;
         let usage = self.usage(tenant_id, &state).await?;
         let allowed = self.allowed_messages(tenant_id, &state).await?;
         let seats = self.seats(tenant_id).await?;
-        let changed = self.store.execute::<Subscription>(origin, id, |state| {
-            let now = self.store.clock().now();
-            decide(state, seats, Moment { now, usage: &usage, allowed, invoice_id })
-        });
-        let changed = Done::from(changed.await?).after(&due);
+        let mut tries = 0;
+        let changed = loop {
+            tries += 1;
+            let paid = self.paid_with(tenant_id, &state).await?;
+            let changed = self.store.execute::<Subscription>(origin, id, |state| {
+                let now = self.store.clock().now();
+                decide(state, seats, Moment { now, usage: &usage, allowed, invoice_id, paid: &paid })
+            });
+            match changed.await {
+                Err(CommandError::Refused(refusal)) if refusal.is_contended() && tries < CHANGE_TRIES => {}
+                changed => break Done::from(changed.map_err(gone_if_taken)?).after(&due),
+            }
+        };
+        let done = self.collect_if_drawn_up(tenant_id, invoice_id, changed).await?;
+        let invoice: Invoice = self.store.load(tenant_id, invoice_id).await?;
+        let state = done.value.clone();
+        Ok(done.with((state, invoice.exists().then_some(invoice_id))))
+    }
+
+    /// Collects the invoice that was drawn up with a change, if there is one. Answers what became of the subscription.
+    async fn collect_if_drawn_up(
+        &self,
+        tenant_id: Uuid,
+        invoice_id: Uuid,
+        changed: Done<Subscription>,
+    ) -> Result<Done<Subscription>, CommandError> {
         let is_draft = changed.value.current().is_some_and(|contract| {
             contract.lifecycle.drafts.iter().any(|draft| draft.invoice_id == invoice_id)
         });
         let done = if is_draft {
-            self.finalize_and_collect(tenant_id, invoice_id).await?.after(&changed).with(())
+            self.finalize_and_collect(tenant_id, invoice_id).await?.after(&changed)
         } else {
             changed.with(())
         };
-        let invoice: Invoice = self.store.load(tenant_id, invoice_id).await?;
-        let state = self.store.load(tenant_id, id).await?;
-        Ok(done.with((state, invoice.exists().then_some(invoice_id))))
+        let state = self.store.load(tenant_id, subscription::id_of(tenant_id)).await?;
+        Ok(done.with(state))
+    }
+
+    /// The invoices that the time which is left was paid with, and what can become credit of them.
+    async fn paid_with(
+        &self,
+        tenant_id: Uuid,
+        state: &Subscription,
+    ) -> Result<Vec<PaidInvoice>, CommandError> {
+        let ids = state.current().map_or(&[][..], |contract| &contract.prepaid_by);
+        let mut paid = Vec::with_capacity(ids.len());
+        for id in ids {
+            let (invoice, version) = self.store.current::<Invoice>(tenant_id, *id).await?;
+            let (Some(amounts), Some(given)) = (invoice.amounts(), invoice.given_back()) else { continue };
+            paid.push(PaidInvoice {
+                id: *id,
+                version,
+                creditable: creditable(amounts, given).map_err(CommandError::failed)?,
+                is_being_refunded: invoice.pending_refund.is_some(),
+            });
+        }
+        Ok(paid)
     }
 
     /// A plan that exists.
@@ -168,7 +223,7 @@ impl Billing {
             })?,
         };
         let plan: Plan = self.store.load(PLATFORM_TENANT, id).await?;
-        let terms = plan.terms.ok_or_else(|| Refusal::invalid("plan_id", "There is no such plan."))?;
+        let terms = plan.terms.ok_or_else(no_such_plan)?;
         Ok((id, terms))
     }
 
@@ -217,5 +272,13 @@ impl Billing {
             discount: terms.discount,
             applicable_plans: terms.applicable_plans,
         })
+    }
+}
+
+/// The one claim of a subscription is that on its plan; taken, it is because the plan is being deleted.
+fn gone_if_taken(error: CommandError) -> CommandError {
+    match error {
+        CommandError::Refused(refusal) if refusal.code == "already_taken" => no_such_plan().into(),
+        other => other,
     }
 }

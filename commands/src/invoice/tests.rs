@@ -144,7 +144,7 @@ fn a_refund_is_decided_once_and_given_back_once() {
     let state = after(pending, &back);
     assert_eq!((state.status, state.refunded), (InvoiceStatus::Paid, Some(idr(11_100))));
     assert!(refunded(&state, ID, REFUND, Some("r1")).unwrap().is_nothing());
-    assert!(refund_reported(&state, ID, ID, "r1", idr(11_100)).unwrap().is_nothing());
+    assert!(refund_reported(&state, ID, "r1", idr(11_100)).unwrap().is_nothing());
 }
 
 #[test]
@@ -152,21 +152,57 @@ fn refunds_never_exceed_what_was_paid() {
     assert_eq!(request_refund(&open(), REFUND, None, None).unwrap_err().code, "invoice_not_paid");
     let too_much = request_refund(&settled(), REFUND, Some(idr(111_001)), None).unwrap_err();
     assert_eq!(too_much.code, "refund_exceeds_paid");
-    let reported = refund_reported(&settled(), ID, REFUND, "r1", idr(111_000)).unwrap();
+    let reported = refund_reported(&settled(), ID, "r1", idr(111_000)).unwrap();
     let state = after(settled(), &reported);
     assert_eq!(state.status, InvoiceStatus::Refunded);
     assert_eq!(request_refund(&state, REFUND, None, None).unwrap_err().code, "already_refunded");
-    assert_eq!(refund_reported(&state, ID, ID, "r2", idr(1)).unwrap_err().code, "already_refunded");
+    assert_eq!(refund_reported(&state, ID, "r2", idr(1)).unwrap_err().code, "already_refunded");
+}
+
+#[test]
+fn what_became_credit_is_not_refunded_as_well() {
+    let credited = |net| Decision::one(InvoiceEvent::Credited { net: idr(net) });
+    let state = after(settled(), &credited(60_000));
+    let too_much = request_refund(&state, REFUND, Some(idr(44_401)), None).unwrap_err();
+    assert_eq!(too_much.code, "refund_exceeds_paid");
+    let rest = request_refund(&state, REFUND, None, None).unwrap();
+    let [InvoiceEvent::RefundRequested(refund)] = &rest.events[..] else { panic!("{rest:?}") };
+    assert_eq!(refund.amount, idr(44_400));
+    let all = after(settled(), &credited(100_000));
+    assert_eq!(request_refund(&all, REFUND, None, None).unwrap_err().code, "already_refunded");
+}
+
+#[test]
+fn credit_is_withdrawn_when_the_gateway_has_refunded_the_money() {
+    let state = after(settled(), &Decision::one(InvoiceEvent::Credited { net: idr(60_000) }));
+    let reported = refund_reported(&state, ID, "r1", idr(111_000)).unwrap();
+    assert_eq!(told_types(&reported), ["subscription.payment_refunded", "subscription.credit_withdrawn"]);
+    let told = &reported.also[0].0.events;
+    assert_eq!(
+        (&told[0].payload["net"]["amount"], &told[1].payload["amount"]["amount"]),
+        (&serde_json::json!("40000"), &serde_json::json!("60000"))
+    );
+    assert_eq!(after(state, &reported).status, InvoiceStatus::Refunded);
 }
 
 #[test]
 fn a_report_can_come_before_the_answer() {
     let requested = request_refund(&settled(), REFUND, None, None).unwrap();
     let pending = after(settled(), &requested);
-    let reported = refund_reported(&pending, ID, ID, "r1", idr(111_000)).unwrap();
+    let reported = refund_reported(&pending, ID, "r1", idr(111_000)).unwrap();
     let state = after(pending, &reported);
     assert_eq!((state.status, state.pending_refund.clone()), (InvoiceStatus::Refunded, None));
     assert!(refunded(&state, ID, REFUND, Some("r1")).unwrap().is_nothing());
+}
+
+#[test]
+fn a_refund_made_by_hand_leaves_the_one_that_is_on_its_way() {
+    let requested = request_refund(&settled(), REFUND, Some(idr(11_100)), None).unwrap();
+    let pending = after(settled(), &requested);
+    let state = after(pending.clone(), &refund_reported(&pending, ID, "by hand", idr(22_200)).unwrap());
+    assert_eq!(state.pending_refund, pending.pending_refund);
+    let state = after(state.clone(), &refunded(&state, ID, REFUND, Some("r1")).unwrap());
+    assert_eq!((state.pending_refund, state.refunded), (None, Some(idr(33_300))));
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub const QUEUE_LIMIT: usize = 2048;
 /// How often a batch is tried when the database fails under it. Command ids make a repetition harmless.
 const MAX_TRIES: u32 = 3;
 
+/// Planned once: whatever the arrays' lengths, all is looked up by keys.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan";
+
 struct Pending {
     command: Prepared,
     reply: oneshot::Sender<Result<Outcome, CommandError>>,
@@ -86,12 +89,12 @@ impl Writer {
             Err(error) => error,
         };
         if commands.len() == 1 || !is_about_contents(&error) {
-            return commands.iter().map(|_| Err(CommandError::failed(&error))).collect();
+            return commands.iter().map(|_| Err(CommandError::of_database(&error))).collect();
         }
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
             let alone = self.try_append(std::slice::from_ref(command)).await;
-            outcomes.push(alone.map_err(CommandError::failed).and_then(|one| {
+            outcomes.push(alone.map_err(|error| CommandError::of_database(&error)).and_then(|one| {
                 one.into_iter().next().ok_or_else(|| CommandError::failed("a command without an outcome"))
             }));
         }
@@ -124,7 +127,11 @@ impl Writer {
     async fn write(&mut self, commands: &[Prepared]) -> Result<(i64, Vec<Outcome>), sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            slot => slot.insert(self.pool.acquire().await?.detach()),
+            slot => {
+                let mut connection = self.pool.acquire().await?.detach();
+                sqlx::raw_sql(SESSION).execute(&mut connection).await?;
+                slot.insert(connection)
+            }
         };
         let plan = |facts: &Facts| {
             let mut plan = Plan::new(self.log_id, self.clock.now(), facts);

@@ -82,7 +82,7 @@ pub(super) struct Prepared {
 }
 
 pub(super) struct Payload {
-    /// Canonical JSON.
+    /// As it came: the canonical form, which the hash is of, would round integers beyond 2^53.
     pub text: String,
     pub hash: Hash,
 }
@@ -90,10 +90,8 @@ pub(super) struct Payload {
 impl Prepared {
     pub fn new(append: Append) -> Self {
         let events = append.streams.iter().flat_map(|stream| &stream.events);
-        let payloads = events.map(|event| {
-            let text = canonical::to_string(&event.payload);
-            Payload { hash: canonical::hash_text(&text), text }
-        });
+        let payloads = events
+            .map(|event| Payload { text: event.payload.to_string(), hash: canonical::hash(&event.payload) });
         Self { metadata: canonical::to_string(&append.metadata), payloads: payloads.collect(), append }
     }
 }

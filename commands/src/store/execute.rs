@@ -144,15 +144,9 @@ impl Store {
         decide: impl Fn(&A) -> Result<Decision<A::Event>, Refusal> + Send,
     ) -> Result<Decided<A>, CommandError> {
         let log_id = self.log_of(origin.tenant_id).await?;
-        let mut fresh = false;
-        let mut turn = None;
-        let mut loaded = match self.cached::<A>(origin.tenant_id, stream_id) {
-            Some(cached) => cached,
-            None => {
-                fresh = true;
-                self.load_stream::<A>(origin.tenant_id, stream_id).await?
-            }
-        };
+        let (mut fresh, mut turn) = (false, None);
+        // What is not remembered is taken to be new: if it is not, the answer is "no", or the append says so.
+        let mut loaded = self.cached::<A>(origin.tenant_id, stream_id).unwrap_or_default();
         for _ in 0..MAX_DECISIONS {
             let decision = check_version(origin, &loaded).and_then(|()| decide(&loaded.state));
             let (append, own) = match decision {
@@ -166,7 +160,7 @@ impl Store {
                 }
                 // A cached state may be old: "no" and "already so" are only said about a current one.
                 _ => {
-                    loaded = self.catch_up(origin.tenant_id, stream_id, loaded).await?;
+                    loaded = self.renew(origin.tenant_id, stream_id, loaded).await?;
                     fresh = true;
                     continue;
                 }
@@ -185,7 +179,7 @@ impl Store {
                     return Ok(Decided { state: loaded.state, version: loaded.version, log_id, position });
                 }
                 Outcome::Duplicate { last_position } => {
-                    let loaded = self.catch_up(origin.tenant_id, stream_id, loaded).await?;
+                    let loaded = self.renew(origin.tenant_id, stream_id, loaded).await?;
                     return Ok(Decided {
                         state: loaded.state,
                         version: loaded.version,
@@ -198,7 +192,7 @@ impl Store {
                     if turn.is_none() {
                         turn = Some(self.0.turns.of(stream_id).lock().await);
                     }
-                    loaded = self.catch_up(origin.tenant_id, stream_id, loaded).await?;
+                    loaded = self.renew(origin.tenant_id, stream_id, loaded).await?;
                     if conflicting == stream_id && loaded.version < actual {
                         // No retry would ever help.
                         return Err(CommandError::failed(format!(

@@ -81,20 +81,37 @@ impl Store {
         tenant_id: Uuid,
         stream_id: Uuid,
     ) -> Result<Loaded<A>, CommandError> {
-        let start = if A::HOLDS_PERSONAL_DATA {
-            // A snapshot would keep what may have to be forgotten.
-            Loaded::default()
-        } else {
-            self.snapshot::<A>(tenant_id, stream_id).await?.unwrap_or_default()
-        };
-        let from = start.version;
-        let loaded = self.catch_up(tenant_id, stream_id, start).await?;
+        let (mut loaded, more) =
+            self.fold_page(tenant_id, stream_id, Loaded::default(), SNAPSHOT_EVERY).await?;
+        if !more {
+            return Ok(loaded);
+        }
+        // A snapshot would keep what may have to be forgotten.
+        if A::HOLDS_PERSONAL_DATA {
+            return self.catch_up(tenant_id, stream_id, loaded).await;
+        }
+        let snapshot = self.snapshot::<A>(tenant_id, stream_id).await?;
+        let from = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
+        loaded = snapshot.filter(|snapshot| snapshot.version > loaded.version).unwrap_or(loaded);
+        let loaded = self.catch_up(tenant_id, stream_id, loaded).await?;
         // A snapshot does not say what was seen last, so it is taken where that was the last event.
-        let is_due = loaded.version - from >= SNAPSHOT_EVERY && loaded.seen == loaded.version;
-        if is_due && !A::HOLDS_PERSONAL_DATA {
+        if loaded.version - from >= SNAPSHOT_EVERY && loaded.seen == loaded.version {
             self.save_snapshot(tenant_id, stream_id, &loaded).await?;
         }
         Ok(loaded)
+    }
+
+    /// The state now, from one that was so before.
+    pub(super) async fn renew<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+        loaded: Loaded<A>,
+    ) -> Result<Loaded<A>, CommandError> {
+        if loaded.version == 0 {
+            return self.load_stream(tenant_id, stream_id).await;
+        }
+        self.catch_up(tenant_id, stream_id, loaded).await
     }
 
     /// Folds what came after `loaded`.
@@ -105,22 +122,35 @@ impl Store {
         mut loaded: Loaded<A>,
     ) -> Result<Loaded<A>, CommandError> {
         loop {
-            let mut events = self.read_stream(tenant_id, A::STREAM, stream_id, loaded.version, PAGE).await?;
-            if A::HOLDS_PERSONAL_DATA {
-                let keys = self.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
-                events.iter_mut().for_each(|e| keys.open(e.tenant_id, &mut e.body));
-            }
-            let full = events.len() as i64 == PAGE;
-            for event in events {
-                let context = event.context();
-                let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
-                    .map_err(|e| CommandError::failed(format!("event {}: {e}", event.event_id)))?;
-                loaded.apply(&body, context);
-            }
-            if !full {
+            let more;
+            (loaded, more) = self.fold_page(tenant_id, stream_id, loaded, PAGE).await?;
+            if !more {
                 return Ok(loaded);
             }
         }
+    }
+
+    /// Folds up to so many events, and answers whether there may be more.
+    async fn fold_page<A: Aggregate>(
+        &self,
+        tenant_id: Uuid,
+        stream_id: Uuid,
+        mut loaded: Loaded<A>,
+        limit: i64,
+    ) -> Result<(Loaded<A>, bool), CommandError> {
+        let mut events = self.read_stream(tenant_id, A::STREAM, stream_id, loaded.version, limit).await?;
+        if A::HOLDS_PERSONAL_DATA {
+            let keys = self.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
+            events.iter_mut().for_each(|e| keys.open(e.tenant_id, &mut e.body));
+        }
+        let more = events.len() as i64 == limit;
+        for event in events {
+            let context = event.context();
+            let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
+                .map_err(|e| CommandError::failed(format!("event {}: {e}", event.event_id)))?;
+            loaded.apply(&body, context);
+        }
+        Ok((loaded, more))
     }
 
     /// A page of a stream after a version, sealed.

@@ -4,6 +4,7 @@ mod appender;
 mod batch;
 mod execute;
 mod feed;
+pub mod import;
 mod load;
 mod memory;
 mod progress;

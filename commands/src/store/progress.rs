@@ -16,6 +16,8 @@ pub const HEAD: &str = "head";
 const CHANNEL: &str = "omnistream_progress";
 /// Other processes hear of progress at most this much later.
 const COALESCE: Duration = Duration::from_millis(2);
+/// Marks in one notification, which PostgreSQL limits to 8,000 bytes; a mark has less than 80.
+const MARKS_PER_NOTE: usize = 90;
 /// How long a broken notification connection rests before it is made anew.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -75,7 +77,7 @@ impl Progress {
         raise(marks.entry(mark).or_insert_with(|| watch::Sender::new(0)))
     }
 
-    /// Tells other processes and listens to them, until the program ends.
+    /// Tells other processes and listens to them, until the pool is closed.
     pub fn connect(self: &Arc<Self>, pool: &PgPool) {
         tokio::spawn(Arc::clone(self).tell(pool.clone()));
         tokio::spawn(Arc::clone(self).listen(pool.clone()));
@@ -93,11 +95,18 @@ impl Progress {
                     .map(|((name, log), position)| format!("{name}:{log}:{position}"))
                     .collect()
             };
-            let sent = sqlx::query("SELECT pg_notify($1, news) FROM unnest($2::text[]) AS news")
-                .bind(CHANNEL)
-                .bind(&news)
-                .execute(&pool)
-                .await;
+            let notes: Vec<String> = news.chunks(MARKS_PER_NOTE).map(|marks| marks.join("\n")).collect();
+            // Not synced: a commit that notifies counts as one that writes, and would wait for the disk.
+            let sent = sqlx::query(
+                "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, note) FROM unnest($2::text[]) AS note",
+            )
+            .bind(CHANNEL)
+            .bind(&notes)
+            .execute(&pool)
+            .await;
+            if pool.is_closed() {
+                return;
+            }
             if let Err(error) = sent {
                 tracing::warn!(%error, "other processes could not be told of progress; they will poll");
             }
@@ -106,7 +115,11 @@ impl Progress {
 
     async fn listen(self: Arc<Self>, pool: PgPool) {
         loop {
-            if let Err(error) = self.listen_once(&pool).await {
+            let heard = self.listen_once(&pool).await;
+            if pool.is_closed() {
+                return;
+            }
+            if let Err(error) = heard {
                 tracing::warn!(%error, "not hearing of other processes' progress; polling");
             }
             tokio::time::sleep(RECONNECT).await;
@@ -118,11 +131,13 @@ impl Progress {
         listener.listen(CHANNEL).await?;
         loop {
             let heard = listener.recv().await?;
-            let mut parts = heard.payload().split(':');
-            if let (Some(name), Some(Ok(log)), Some(Ok(position))) =
-                (parts.next(), parts.next().map(str::parse), parts.next().map(str::parse))
-            {
-                self.raise(name, log, position);
+            for mark in heard.payload().lines() {
+                let mut parts = mark.split(':');
+                if let (Some(name), Some(Ok(log)), Some(Ok(position))) =
+                    (parts.next(), parts.next().map(str::parse), parts.next().map(str::parse))
+                {
+                    self.raise(name, log, position);
+                }
             }
         }
     }

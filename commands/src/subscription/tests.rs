@@ -1,7 +1,10 @@
+mod giving_back;
+
 use chrono::TimeDelta;
 use domain::aggregate::Aggregate;
+use domain::billing::lifecycle::{Action, CancelReason};
 use domain::billing::plan::default_annual_price;
-use domain::billing::{AddonPrices, Discount, Limits, PlanPrices};
+use domain::billing::{AddonPrices, Discount, Limits, PlanPrices, Suspension};
 use domain::event::Context;
 use domain::money::Currency;
 
@@ -59,11 +62,21 @@ fn after(
 }
 
 fn moment(usage: &Usage, now: DateTime<Utc>) -> Moment<'_> {
-    Moment { now, usage, allowed: Some(100), invoice_id: INVOICE }
+    Moment { now, usage, allowed: Some(100), invoice_id: INVOICE, paid: &[] }
+}
+
+fn subscribe(
+    state: &Subscription,
+    plan_id: Uuid,
+    plan: &PlanTerms,
+    coupon: Option<AppliedCoupon>,
+    now: DateTime<Utc>,
+) -> Result<Decision<SubscriptionEvent>, Refusal> {
+    start(state, SUBSCRIPTION, &offer(plan_id, plan), coupon, moment(&Usage::new(), now))
 }
 
 fn trialing() -> Subscription {
-    let started = start(&Subscription::default(), &offer(SMALL, &plan(100_000)), None).unwrap();
+    let started = subscribe(&Subscription::default(), SMALL, &plan(100_000), None, at(0)).unwrap();
     after(Subscription::default(), &started, at(0))
 }
 
@@ -98,10 +111,10 @@ fn idr(amount: i64) -> Money {
 fn a_tenant_subscribes_once() {
     let state = trialing();
     assert_eq!(status(&state), SubscriptionStatus::Trialing);
-    let again = start(&state, &offer(LARGE, &plan(300_000)), None).unwrap_err();
+    let again = subscribe(&state, LARGE, &plan(300_000), None, at(1)).unwrap_err();
     assert_eq!(again.code, "already_subscribed");
     let off = PlanTerms { is_active: false, ..plan(1) };
-    let refused = start(&Subscription::default(), &offer(SMALL, &off), None).unwrap_err();
+    let refused = subscribe(&Subscription::default(), SMALL, &off, None, at(0)).unwrap_err();
     assert_eq!(refused.fields[0].field, "plan_id");
 }
 
@@ -206,15 +219,119 @@ fn changing_to_the_same_plan_changes_nothing_but_takes_a_cancellation_back() {
 }
 
 #[test]
-fn a_canceled_subscription_ends_with_its_period_and_can_begin_again() {
+fn a_canceled_subscription_ends_with_its_period() {
     let leaving = after(active(), &cancel(&active()).unwrap(), at(15));
     assert!(ended(&leaving, at(44)).is_nothing());
     let end = ended(&leaving, at(45));
     assert_eq!(end.events, [SubscriptionEvent::Canceled { reason: CancelReason::Requested }]);
     let gone = after(leaving, &end, at(45));
     assert_eq!(cancel(&gone).unwrap_err().code, "not_subscribed");
-    let again = start(&gone, &offer(SMALL, &plan(100_000)), None).unwrap();
-    assert_eq!(status(&after(gone, &again, at(50))), SubscriptionStatus::Trialing);
+}
+
+/// Canceled at the end of its trial, or of its first paid period.
+fn gone(state: Subscription) -> Subscription {
+    let end = state.current().unwrap().lifecycle.period.end;
+    let leaving = after(state.clone(), &cancel(&state).unwrap(), end);
+    let ended = ended(&leaving, end);
+    after(leaving, &ended, end)
+}
+
+#[test]
+fn who_comes_back_has_no_second_trial_and_is_charged_at_once() {
+    for left in [gone(trialing()), gone(active())] {
+        // Another plan is no other trial.
+        let again = subscribe(&left, LARGE, &plan(300_000), None, at(50)).unwrap();
+        assert!(matches!(&again.events[..], [SubscriptionEvent::Returned(_)]), "{again:?}");
+        assert_eq!(drawn(&again).subtotal, idr(300_000));
+        let state = after(left, &again, at(50));
+        let contract = state.current().unwrap();
+        assert_eq!((status(&state), contract.started_at), (SubscriptionStatus::Active, at(50)));
+        assert_eq!(contract.lifecycle.period, Period { start: at(50), end: at(78) });
+        assert_eq!(contract.lifecycle.trial_ends_at, None);
+        assert_eq!(state.due(at(50)), Some(Action::Finalize { invoice_id: INVOICE }));
+    }
+}
+
+#[test]
+fn who_comes_back_still_has_its_credit_and_still_owes_what_was_drawn_up() {
+    let credited = Decision::one(SubscriptionEvent::UsageInvoiced {
+        invoice_id: Uuid::from_u128(8),
+        credit_balance: idr(30_000),
+    });
+    let left = after(gone(active()), &credited, at(45));
+    let again = subscribe(&left, SMALL, &plan(100_000), None, at(50)).unwrap();
+    assert_eq!(drawn(&again).subtotal, idr(70_000));
+    let state = after(left, &again, at(50));
+    assert_eq!(state.credit(Currency::IDR), idr(0));
+    let drafts = state.current().unwrap().lifecycle.drafts.iter().map(|draft| draft.invoice_id);
+    assert_eq!(drafts.collect::<Vec<_>>(), [Uuid::from_u128(8), INVOICE]);
+}
+
+#[test]
+fn the_plan_is_claimed_for_as_long_as_it_is_subscribed_to() {
+    let claims = |decision: &Decision<SubscriptionEvent>| {
+        let keys = |claims: &[crate::store::Claim]| {
+            claims.iter().map(|claim| (claim.scope, claim.key.clone(), claim.owner)).collect::<Vec<_>>()
+        };
+        (keys(&decision.claims), keys(&decision.releases))
+    };
+    let on = |plan_id: Uuid| vec![(PLAN, plan_id.to_string(), SUBSCRIPTION)];
+    let started = subscribe(&Subscription::default(), SMALL, &plan(1), None, at(0)).unwrap();
+    assert_eq!(claims(&started), (on(SMALL), Vec::new()));
+    let (none, larger) = (Usage::new(), plan(300_000));
+    let changed = change_plan(&trialing(), SUBSCRIPTION, &offer(LARGE, &larger), moment(&none, at(3)));
+    assert_eq!(claims(&changed.unwrap()), (on(LARGE), on(SMALL)));
+    let same = plan(100_000);
+    let annual = Offer { interval: Interval::Annual, ..offer(SMALL, &same) };
+    let changed = change_plan(&trialing(), SUBSCRIPTION, &annual, moment(&none, at(3)));
+    assert_eq!(claims(&changed.unwrap()), (Vec::new(), Vec::new()));
+    let leaving = after(active(), &cancel(&active()).unwrap(), at(15));
+    assert_eq!(claims(&ended(&leaving, at(45))), (Vec::new(), on(SMALL)));
+}
+
+#[test]
+fn a_suspension_over_the_end_of_the_period_charges_the_next_one_from_its_own_end() {
+    let suspension = Suspension { from: at(20), until: at(90) };
+    let passed = take_suspension_into_account(&active(), suspension);
+    assert_eq!(passed.events, [SubscriptionEvent::SuspensionPassed { from: at(20), until: at(90) }]);
+    let state = after(active(), &passed, at(90));
+    assert!(take_suspension_into_account(&state, suspension).is_nothing());
+    let renewed = begin_period(&state, SUBSCRIPTION, 2, moment(&Usage::new(), at(90))).unwrap();
+    assert_eq!(drawn(&renewed).subtotal, idr(100_000));
+    let state = after(state, &renewed, at(90));
+    assert_eq!(state.current().unwrap().lifecycle.period.start, at(90));
+    let short = Suspension { from: at(20), until: at(30) };
+    assert!(take_suspension_into_account(&active(), short).is_nothing(), "it has paid for that time");
+    assert!(take_suspension_into_account(&gone(active()), suspension).is_nothing());
+}
+
+#[test]
+fn a_downgrade_tells_the_invoices_that_it_makes_credit_of() {
+    let (none, smaller) = (Usage::new(), plan(40_000));
+    let paid = |is_being_refunded| {
+        let paid = |id, creditable| PaidInvoice {
+            id: Uuid::from_u128(id),
+            version: 4,
+            creditable: idr(creditable),
+            is_being_refunded,
+        };
+        [paid(20, 50_000), paid(21, 30_000)]
+    };
+    let downgrade = |paid: &[PaidInvoice]| {
+        let moment = Moment { paid, ..moment(&none, at(14)) };
+        change_plan(&active(), SUBSCRIPTION, &offer(LARGE, &smaller), moment)
+    };
+    let changed = downgrade(&paid(false)).unwrap();
+    let told: Vec<_> = changed
+        .also
+        .iter()
+        .map(|Part(part)| {
+            assert_eq!((part.stream_type, part.expected), ("invoice", Expected::Version(4)));
+            (part.stream_id.as_u128(), part.events[0].payload["net"]["amount"].clone())
+        })
+        .collect();
+    assert_eq!(told, [(21, serde_json::json!("30000")), (20, serde_json::json!("30000"))]);
+    assert_eq!(downgrade(&paid(true)).unwrap_err().code, "refund_pending");
 }
 
 #[test]
@@ -291,7 +408,7 @@ fn a_coupon_comes_off_for_as_long_as_the_plan_is_one_of_its_plans() {
         applicable_plans: vec![SMALL],
     };
     let small = plan(100_000);
-    let started = start(&Subscription::default(), &offer(SMALL, &small), Some(coupon)).unwrap();
+    let started = subscribe(&Subscription::default(), SMALL, &small, Some(coupon), at(0)).unwrap();
     let state = after(Subscription::default(), &started, at(0));
     assert_eq!(state.redeemed_coupons, [Uuid::from_u128(7)]);
     let none = Usage::new();

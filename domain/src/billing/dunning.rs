@@ -9,6 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::lifecycle::Suspension;
+
 /// Days after the first failure on which payment is tried again.
 pub const RETRY_DAYS: [i64; 4] = [1, 3, 5, 7];
 
@@ -40,6 +42,21 @@ impl Dunning {
     #[must_use]
     pub fn failed_again(self, at: DateTime<Utc>) -> Self {
         Self { last_failed_at: at.max(self.last_failed_at), retries: self.retries.saturating_add(1), ..self }
+    }
+
+    /// After a suspension, whose days do not count.
+    #[must_use]
+    pub fn held_up_by(self, suspension: Suspension) -> Self {
+        let held_up = suspension.until - suspension.from.max(self.first_failed_at);
+        if held_up <= TimeDelta::zero() {
+            return self;
+        }
+        let later = |at: DateTime<Utc>| at.checked_add_signed(held_up).unwrap_or(at);
+        Self {
+            first_failed_at: later(self.first_failed_at),
+            last_failed_at: later(self.last_failed_at),
+            ..self
+        }
     }
 
     /// The first day of the schedule after the last try; there being none, the last try was the last.

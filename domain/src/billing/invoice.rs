@@ -12,7 +12,6 @@ use super::period::{Month, Period};
 use super::plan::RecurringItems;
 use super::proration::Prepaid;
 use crate::money::{Currency, Money, MoneyError};
-use crate::refusal::Refusal;
 
 /// Indonesian value-added tax (PPN), 11 %, on everything charged in rupiah.
 pub const PPN_RATE: Decimal = Decimal::from_parts(11, 0, 0, false, 2);
@@ -252,40 +251,5 @@ impl InvoiceStatus {
                 | (Self::Uncollectible, Self::Paid | Self::Void)
                 | (Self::Paid, Self::Refunded)
         )
-    }
-}
-
-/// Decides a refund: how much of a paid invoice is given back. Nothing requested means all that is left.
-///
-/// # Errors
-/// 409 `invoice_not_paid`, 409 `refund_exceeds_paid`, and 409 `already_refunded` if nothing is left.
-pub fn decide_refund(
-    status: InvoiceStatus,
-    paid: Money,
-    refunded: Money,
-    requested: Option<Money>,
-) -> Result<Money, Refusal> {
-    let left = match status {
-        InvoiceStatus::Paid => {
-            paid.minus(refunded).map_err(|error| Refusal::invalid("amount", error.to_string()))?
-        }
-        InvoiceStatus::Refunded => Money::zero(paid.currency()),
-        _ => return Err(Refusal::conflict("invoice_not_paid", "Only a paid invoice can be refunded.")),
-    };
-    if !left.is_positive() {
-        return Err(Refusal::conflict(
-            "already_refunded",
-            "There is nothing left of this invoice to refund.",
-        ));
-    }
-    let amount = requested.unwrap_or(left);
-    match amount.compare(left) {
-        Err(error) => Err(Refusal::invalid("amount", error.to_string())),
-        Ok(_) if !amount.is_positive() => Err(Refusal::invalid("amount", "must be more than 0")),
-        Ok(std::cmp::Ordering::Greater) => {
-            let detail = format!("{amount} is more than the {left} that was paid and not refunded yet.");
-            Err(Refusal::conflict("refund_exceeds_paid", detail))
-        }
-        Ok(_) => Ok(amount),
     }
 }

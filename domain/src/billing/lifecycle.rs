@@ -11,7 +11,13 @@
 //! as a command, its events change the state, and the question is asked again. After a standstill the actions come out
 //! in the order in which they were due.
 //!
+//! While its tenant is suspended nothing is done: no period begins, and nothing is charged or dunned; its status stays,
+//! and so does its place in the revenue. What ran out in that time goes on from its end ([`suspension_passed`]): a trial
+//! or period that would have ended meanwhile ends with the suspension, the next one is counted from there, and dunning
+//! goes on where it was.
+//!
 //! [`next_action`]: Lifecycle::next_action
+//! [`suspension_passed`]: Lifecycle::suspension_passed
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -75,6 +81,16 @@ pub struct Lifecycle {
     pub awaiting: Vec<Awaited>,
     /// Invoices whose payment failed; past due as long as there is one.
     pub dunning: Vec<Dunning>,
+    /// The end of the last suspension that was taken into account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_until: Option<DateTime<Utc>>,
+}
+
+/// A time in which the tenant was suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspension {
+    pub from: DateTime<Utc>,
+    pub until: DateTime<Utc>,
 }
 
 /// What time makes necessary.
@@ -126,6 +142,7 @@ impl Lifecycle {
             drafts: Vec::new(),
             awaiting: Vec::new(),
             dunning: Vec::new(),
+            suspended_until: None,
         }
     }
 
@@ -137,8 +154,8 @@ impl Lifecycle {
         Self { status, anchor: start, trial_ends_at: None, period, ..Self::trialing(start, interval) }
     }
 
-    /// The earliest thing to be done. After the end that is only what was drawn up with it. What is due at the same moment comes in the order:
-    /// first tries to collect, requests that ran out, dunning, the period's end.
+    /// The earliest thing to be done; after the end that is only to collect what was drawn up with it. What is due at the
+    /// same moment comes in the order: first tries to collect, requests that ran out, dunning, the period's end.
     #[must_use]
     pub fn next_action(&self) -> Option<Due> {
         let drafts = self.drafts.iter().map(|draft| Due {
@@ -254,6 +271,31 @@ impl Lifecycle {
     fn no_longer_first_tried(&mut self, invoice_id: Uuid) {
         self.invoice_finalized(invoice_id);
         self.awaiting.retain(|awaited| awaited.invoice_id != invoice_id);
+    }
+
+    /// Whether a suspension that is over held something up, and was not taken into account yet.
+    #[must_use]
+    pub fn was_held_up_by(&self, suspension: Suspension) -> bool {
+        let is_news = self.suspended_until.is_none_or(|known| known < suspension.until);
+        let ran_out = self.period.end < suspension.until;
+        let was_dunned = self.dunning.iter().any(|dunning| dunning.first_failed_at < suspension.until);
+        self.status.is_current() && is_news && (ran_out || was_dunned)
+    }
+
+    /// A suspension is over: what ran out meanwhile goes on from its end.
+    pub fn suspension_passed(&mut self, suspension: Suspension) {
+        let Suspension { until, .. } = suspension;
+        if self.period.end < until {
+            self.period.end = until;
+            self.anchor = until;
+            if self.status == SubscriptionStatus::Trialing {
+                self.trial_ends_at = Some(until);
+            }
+        }
+        for dunning in &mut self.dunning {
+            *dunning = dunning.held_up_by(suspension);
+        }
+        self.suspended_until = Some(until);
     }
 
     /// The end. Its drafts are withdrawn; its unpaid invoices are uncollectible and stay listed here.

@@ -15,6 +15,7 @@ use crate::refusal::{FieldProblem, Refusal};
 #[serde(rename_all = "snake_case")]
 pub enum LimitName {
     MaxAgents,
+    /// Nobody is refused for it, as a contact is a customer who has written; that it is exceeded is shown with the usage.
     MaxContacts,
     /// Messages in a calendar month, UTC.
     MaxMessagesMonth,

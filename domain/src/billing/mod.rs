@@ -6,7 +6,8 @@
 //! - [`period`]: the calendar. [`lifecycle`] and [`dunning`]: what becomes of a subscription as time passes and
 //!   payments succeed or fail; a timer asks [`lifecycle::Lifecycle::next_action`] what to do and when.
 //! - [`plan`]: what is sold. [`coupon`]: what is taken off. [`limits`]: how much may be used.
-//! - [`overage`]: what was used beyond the limits. [`invoice`]: what is charged for a whole period. [`proration`]: what is charged or credited within one.
+//! - [`overage`]: what was used beyond the limits. [`invoice`]: what is charged for a whole period. [`proration`]: what
+//!   is charged or credited within one. [`refund`]: what can be given back of it.
 //! - [`mrr`]: what it all amounts to each month. [`standing`]: how that is booked.
 
 pub mod coupon;
@@ -19,6 +20,7 @@ pub mod overage;
 pub mod period;
 pub mod plan;
 pub mod proration;
+pub mod refund;
 pub mod standing;
 
 #[cfg(test)]
@@ -26,7 +28,7 @@ mod tests;
 
 pub use coupon::{AppliedCoupon, Coupon, CouponRefusal, Discount};
 pub use invoice::{Invoice, InvoiceLine, InvoiceStatus, LineKind};
-pub use lifecycle::{Lifecycle, SubscriptionStatus};
+pub use lifecycle::{Lifecycle, SubscriptionStatus, Suspension};
 pub use limits::{LimitName, LimitReached, Limits};
 pub use period::{Interval, Month, Period};
 pub use plan::{AddonItem, AddonPrices, PlanPrices, RecurringItems};

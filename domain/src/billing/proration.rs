@@ -32,47 +32,13 @@ impl Prepaid {
         self.amount.share(self.period.seconds_left(at), self.period.seconds())
     }
 
-    /// After a refund of `refund` out of `invoice`, of which `refunded_before` had been given back already, both with
-    /// tax: what was given back cannot be credited again.
-    ///
-    /// # Errors
-    /// [`MoneyError::CurrencyMismatch`], [`MoneyError::OutOfRange`].
-    pub fn less_refund(
-        self,
-        refund: Money,
-        refunded_before: Money,
-        invoice: &Invoice,
-    ) -> Result<Self, MoneyError> {
-        let net = refund_net(refund, refunded_before, invoice)?;
-        Ok(Self { amount: self.amount.minus(net.min(self.amount)?)?, period: self.period })
-    }
-
-    /// Without `net`, or as much of it as there is. What is in another currency was not paid for this.
+    /// Without `net`, which was refunded, or as much of it as there is: what was given back can't be credited again.
+    /// What is in another currency was not paid for this.
     #[must_use]
     pub fn less(self, net: Money) -> Self {
         let taken = net.min(self.amount).and_then(|net| self.amount.minus(net));
         Self { amount: taken.unwrap_or(self.amount), period: self.period }
     }
-}
-
-/// The part of a refund that is not tax, after `refunded_before` of the same invoice had been given back.
-///
-/// # Errors
-/// [`MoneyError::CurrencyMismatch`], [`MoneyError::OutOfRange`].
-pub fn refund_net(refund: Money, refunded_before: Money, invoice: &Invoice) -> Result<Money, MoneyError> {
-    // The difference of two totals, so that refunds in parts come to what one refund of them all would.
-    net_of_tax(refunded_before.plus(refund)?, invoice)?.minus(net_of_tax(refunded_before, invoice)?)
-}
-
-/// The part of the subtotal that is in `gross`, a part of the total. By the invoice's own figures and not by its tax
-/// rate, as its tax was rounded: the whole total holds exactly the subtotal.
-fn net_of_tax(gross: Money, invoice: &Invoice) -> Result<Money, MoneyError> {
-    if invoice.total.is_zero() {
-        return Ok(gross);
-    }
-    let product = gross.amount().checked_mul(invoice.subtotal.amount()).ok_or(MoneyError::OutOfRange)?;
-    let exact = product.checked_div(invoice.total.amount()).ok_or(MoneyError::OutOfRange)?;
-    Ok(Money::rounded(exact, gross.currency()))
 }
 
 /// Everything that the settlement of a change depends on. A change during the trial is free and needs none.
@@ -105,6 +71,17 @@ pub struct Settlement {
     pub prepaid: Prepaid,
     pub period: Period,
     pub anchor: DateTime<Utc>,
+}
+
+impl Settlement {
+    /// What is added to the balance; nothing if there is something to pay.
+    ///
+    /// # Errors
+    /// [`MoneyError::OutOfRange`].
+    pub fn granted(&self) -> Result<Money, MoneyError> {
+        let granted = self.credited.minus(self.charged)?;
+        Ok(if granted.is_negative() { Money::zero(granted.currency()) } else { granted })
+    }
 }
 
 /// Settles a change of plan, interval, seats or add-ons at `change.at`.

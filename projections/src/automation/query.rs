@@ -4,6 +4,7 @@
 //! so that no list grows slow with a tenant's history.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use domain::cursor::Cursor;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -11,9 +12,6 @@ use uuid::Uuid;
 use super::days::{ALL_RULES, QueueDayRow, RuleDayRow};
 use super::queue::ItemRow;
 use super::runs::RunRow;
-
-/// Where a list goes on: after the row of this time and id, in the order of the list.
-pub type Cursor = (DateTime<Utc>, Uuid);
 
 /// Part of a list in its order.
 #[derive(Clone, Debug)]
@@ -149,7 +147,7 @@ fn created_within(sql: &mut QueryBuilder<Postgres>, from: Option<DateTime<Utc>>,
 
 fn paged<S: Sort>(sql: &mut QueryBuilder<Postgres>, page: &Page<S>) {
     let (direction, than) = if page.ascending { ("ASC", ">") } else { ("DESC", "<") };
-    if let Some((at, id)) = page.after {
+    if let Some(Cursor { at, id }) = page.after {
         sql.push(format!(" AND (t.created_at, t.id) {than} ("))
             .push_bind(at)
             .push(", ")

@@ -40,6 +40,10 @@ impl Fold for Contacts {
         vec![vec![json!(event.tenant_id), json!(event.stream_id)]]
     }
 
+    fn begins(event: &Event) -> bool {
+        event.version == 1
+    }
+
     fn apply(_: &Key, row: Option<ContactRow>, event: &Event) -> Result<Option<ContactRow>, FoldError> {
         let body: ContactEvent = decode(event)?;
         let mut row = match (&body, row) {

@@ -45,6 +45,10 @@ impl Fold for Conversations {
         vec![vec![json!(event.tenant_id), json!(event.stream_id)]]
     }
 
+    fn begins(event: &Event) -> bool {
+        event.version == 1
+    }
+
     /// The aggregate's own `evolve` says what an event means; the row only adds what lists need.
     fn apply(
         _: &Key,

@@ -60,6 +60,10 @@ impl Fold for Messages {
         vec![vec![json!(event.tenant_id), id]]
     }
 
+    fn begins(event: &Event) -> bool {
+        matches!(event.event_type.as_str(), "message.received" | "message.queued")
+    }
+
     fn apply(_: &Key, row: Option<MessageRow>, event: &Event) -> Result<Option<MessageRow>, FoldError> {
         if event.stream_type == Conversation::STREAM {
             return match decode(event)? {

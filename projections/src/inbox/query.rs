@@ -16,8 +16,11 @@
 //!
 //! Of several filters the planner takes the one that leaves the fewest rows.
 
+use domain::aggregate::Aggregate;
 use domain::channel::Channel;
+use domain::chat_expiration_rule::ChatExpirationRule;
 use domain::conversation::ConversationStatus;
+use domain::integration_account::IntegrationAccount;
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
@@ -164,6 +167,48 @@ pub async fn conversation(
     let row: Option<WithContact> =
         sqlx::query_as(AssertSqlSafe(sql)).bind(tenant_id).bind(id).fetch_optional(db).await?;
     Ok(row.map(Into::into))
+}
+
+/// What decides whether something can be written in a conversation.
+#[derive(Clone, Debug)]
+pub struct Writable {
+    pub conversation: ConversationRow,
+    pub account_is_active: bool,
+    /// False once the contact was erased.
+    pub contact_is_known: bool,
+    /// Of the conversation's channel.
+    pub rule: ChatExpirationRule,
+}
+
+type WritableColumns = (Json<ConversationRow>, bool, bool, Option<Json<ChatExpirationRule>>);
+
+pub async fn writable(
+    db: &mut PgConnection,
+    tenant_id: Uuid,
+    id: Uuid,
+) -> Result<Option<Writable>, sqlx::Error> {
+    let sql = format!(
+        "SELECT to_jsonb(r),
+             EXISTS (SELECT FROM read.documents a WHERE a.tenant_id = $1 AND a.collection = $3
+                 AND a.id = r.account_id AND (a.doc -> 'is_active')::boolean),
+             EXISTS (SELECT FROM read.contacts c
+                 WHERE c.tenant_id = $1 AND c.id = r.contact_id AND c.erased_at IS NULL),
+             (SELECT e.doc FROM read.documents e WHERE e.tenant_id = $1 AND e.collection = $4
+                 AND e.doc -> 'terms' ->> 'channel' = r.channel LIMIT 1)
+         FROM ({} WHERE t.tenant_id = $1 AND t.id = $2) r",
+        rows::<ConversationRow>()
+    );
+    let found: Option<WritableColumns> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tenant_id)
+        .bind(id)
+        .bind(IntegrationAccount::STREAM)
+        .bind(ChatExpirationRule::STREAM)
+        .fetch_optional(db)
+        .await?;
+    Ok(found.map(|(Json(conversation), account_is_active, contact_is_known, rule)| {
+        let rule = rule.map_or_else(ChatExpirationRule::default, |Json(rule)| rule);
+        Writable { conversation, account_is_active, contact_is_known, rule }
+    }))
 }
 
 pub async fn conversations(

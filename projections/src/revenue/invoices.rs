@@ -3,6 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::aggregate::Aggregate;
 use domain::billing::Month;
+use domain::billing::refund::net_of_tax;
 use domain::invoice::{Invoice, InvoiceEvent};
 use domain::money::{Money, MoneyError};
 use serde::{Deserialize, Serialize};
@@ -47,15 +48,12 @@ pub(super) struct Booking {
 }
 
 impl InvoiceRow {
-    /// The tax in `gross`, which is a part of the total. By the invoice's own figures and not by its tax rate, as its tax
-    /// was rounded: the whole total holds exactly the tax.
+    /// The tax in `gross`, which is a part of the total.
     fn tax_in(&self, gross: Money) -> Result<Money, MoneyError> {
         if self.total.is_zero() {
             return Ok(Money::zero(gross.currency()));
         }
-        let product = gross.amount().checked_mul(self.subtotal.amount()).ok_or(MoneyError::OutOfRange)?;
-        let net = product.checked_div(self.total.amount()).ok_or(MoneyError::OutOfRange)?;
-        gross.minus(Money::rounded(net, gross.currency()))
+        gross.minus(net_of_tax(gross, self.subtotal, self.total)?)
     }
 }
 

@@ -249,21 +249,6 @@ pub async fn months(
     Ok(months.into_iter().map(figures).collect())
 }
 
-/// Whether anyone is subscribed to a plan, on trial or paying.
-///
-/// # Errors
-/// Database errors.
-pub async fn is_subscribed_to(db: &mut PgConnection, plan_id: Uuid) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT coalesce(sum(trialing + active + past_due), 0) > 0 FROM read.revenue_subscription_days
-         WHERE tenant_id = $1 AND plan_id = $2",
-    )
-    .bind(PLATFORM_TENANT)
-    .bind(plan_id)
-    .fetch_one(db)
-    .await
-}
-
 /// Whose invoice it is.
 ///
 /// # Errors

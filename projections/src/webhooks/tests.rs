@@ -91,6 +91,20 @@ fn a_settled_delivery_has_an_end_and_nothing_ahead() {
 }
 
 #[test]
+fn trimming_removes_the_deliveries_that_it_names() {
+    let trimmed =
+        OutgoingWebhookEvent::LogTrimmed { deliveries: vec![DELIVERY, Uuid::from_u128(7)] }.encode();
+    let trimmed = event(OutgoingWebhook::STREAM, WEBHOOK, 3, trimmed);
+    let keys = Deliveries::keys(&trimmed);
+    assert_eq!(keys, [DELIVERY, Uuid::from_u128(7)].map(|id| vec![json!(trimmed.tenant_id), json!(id)]));
+    assert_eq!(keys[0], Deliveries::keys(&delivery(1, &queued()))[0]);
+    assert!(Health::keys(&trimmed).is_empty());
+    let row = fold::<Deliveries>(&[delivery(1, &queued())]);
+    assert_eq!(Deliveries::apply(&keys[0], row, &trimmed).unwrap(), None);
+    assert_eq!(Deliveries::apply(&keys[1], None, &trimmed).unwrap(), None, "gone already");
+}
+
+#[test]
 fn an_attempt_at_nothing_is_refused() {
     let orphan = delivery(2, &failed(1));
     let key = Deliveries::keys(&orphan).remove(0);

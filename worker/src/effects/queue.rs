@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use crate::delivery::{READ_RECEIPT, SEND_MESSAGE};
 
-/// A process that does not renew for this long has died in the middle of its calls.
+/// A process that does not renew for this long has died in the middle of its calls. What it had only claimed by then is
+/// anybody's again.
 pub const LEASE: &str = "10 seconds";
 /// How long a finished effect is kept.
 const FINISHED_KEPT: TimeDelta = TimeDelta::days(30);
@@ -51,8 +52,8 @@ impl Claimed {
 }
 
 impl Queue {
-    /// Marks due effects as being sent, and commits. An effect waits for every earlier one of its order. The longest due
-    /// first, as `effects_due` has them: a long queue is not sorted for each claim.
+    /// Keeps due effects from others while they are prepared. An effect waits for every earlier one of its order. The
+    /// longest due first, as `effects_due` has them: a long queue is not sorted for each claim.
     ///
     /// # Errors
     /// Database errors.
@@ -64,6 +65,7 @@ impl Queue {
             "WITH due AS (
                  SELECT e.position, e.n FROM effects e
                  WHERE e.log_id = $1 AND e.status = 'pending' AND e.available_at <= now()
+                     AND (e.lease_until IS NULL OR e.lease_until < now())
                      AND NOT EXISTS (
                          SELECT FROM effects earlier
                          WHERE earlier.log_id = $1 AND earlier.order_key = e.order_key
@@ -71,10 +73,10 @@ impl Queue {
                              AND (earlier.position, earlier.n) < (e.position, e.n))
                  ORDER BY e.available_at, e.position, e.n LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
              UPDATE effects e
-             SET status = 'sending', attempts = attempts + 1, lease_owner = $3, lease_until = now() + $4::interval
+             SET lease_owner = $3, lease_until = now() + $4::interval
              FROM due WHERE e.log_id = $1 AND e.position = due.position AND e.n = due.n
              RETURNING e.log_id, e.position, e.n, e.tenant_id, e.conversation_id, e.message_id, e.account_id,
-                 e.attempts",
+                 e.attempts + 1 AS attempts",
         )
         .bind(self.log_id)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -82,6 +84,27 @@ impl Queue {
         .bind(LEASE)
         .fetch_all(self.store.pool())
         .await?)
+    }
+
+    /// Marks a claimed effect as being sent, and commits: from here on nobody else touches it, and a crash leaves a
+    /// question. `false` if another process has taken it over.
+    ///
+    /// # Errors
+    /// Database errors; whether it is marked is not known then.
+    pub async fn begin(&self, effect: &Claimed) -> Result<bool, CommandError> {
+        let begun = sqlx::query(
+            "UPDATE effects SET status = 'sending', attempts = $5, lease_until = now() + $6::interval
+             WHERE log_id = $1 AND position = $2 AND n = $3 AND status = 'pending' AND lease_owner = $4",
+        )
+        .bind(self.log_id)
+        .bind(effect.position)
+        .bind(effect.n)
+        .bind(self.owner)
+        .bind(effect.attempts)
+        .bind(LEASE)
+        .execute(self.store.pool())
+        .await?;
+        Ok(begun.rows_affected() == 1)
     }
 
     /// Takes over the messages whose sender has died; its read receipts go back to the queue.

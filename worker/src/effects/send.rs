@@ -24,19 +24,54 @@ use super::{Attempt, Sender, UNKNOWN};
 /// Why something can't be sent at all.
 struct Unsendable(String);
 
-impl From<Unsendable> for Attempt {
+impl From<Unsendable> for Prepared {
     fn from(Unsendable(reason): Unsendable) -> Self {
-        Self::Failed { code: None, reason }
+        Self::Settled(Attempt::Failed { code: None, reason })
     }
 }
 
-pub(super) async fn attempt(sender: &Sender, effect: &Claimed) -> Result<Attempt, CommandError> {
-    match event_of(&sender.store, effect).await? {
-        ConversationEvent::MessageQueued(message) => send_message(sender, effect, &message).await,
-        ConversationEvent::Read { external_id: Some(external_id) } => {
-            send_receipt(sender, effect, &external_id).await
+/// An effect that is ready.
+pub(super) enum Prepared {
+    Call(Call),
+    /// There is nothing to call about.
+    Settled(Attempt),
+}
+
+/// A request to the Graph API, with all that it needs.
+pub(super) struct Call {
+    way: Way,
+    body: Value,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Message,
+    Receipt,
+}
+
+impl Call {
+    pub(super) async fn make(&self, sender: &Sender) -> Attempt {
+        match (self.way.post(sender, &self.body).await, self.kind) {
+            (Ok(answer), Kind::Message) => match parse_send_response(200, &answer) {
+                Ok(external_id) => Attempt::Sent(Some(external_id)),
+                Err(failure) => failed(failure),
+            },
+            (Ok(_), Kind::Receipt) => Attempt::Sent(None),
+            // A second receipt does no harm, so not knowing is no reason to give up.
+            (Err(GraphError::Unknown(reason)), Kind::Receipt) => Attempt::Later { code: None, reason },
+            (Err(error), _) => not_accepted(error),
         }
-        _ => Ok(Attempt::Failed { code: None, reason: "The event asks for nothing.".to_owned() }),
+    }
+}
+
+pub(super) async fn prepare(sender: &Sender, effect: &Claimed) -> Result<Prepared, CommandError> {
+    match event_of(&sender.store, effect).await? {
+        ConversationEvent::MessageQueued(message) => prepare_message(sender, effect, &message).await,
+        ConversationEvent::Read { external_id: Some(external_id) } => {
+            prepare_receipt(sender, effect, &external_id).await
+        }
+        _ => Ok(Unsendable("The event asks for nothing.".to_owned()).into()),
     }
 }
 
@@ -55,11 +90,11 @@ async fn event_of(store: &Store, effect: &Claimed) -> Result<ConversationEvent, 
         .map_err(CommandError::failed)
 }
 
-async fn send_message(
+async fn prepare_message(
     sender: &Sender,
     effect: &Claimed,
     message: &MessageQueued,
-) -> Result<Attempt, CommandError> {
+) -> Result<Prepared, CommandError> {
     let way = match way_of(sender, effect.tenant_id, message.account_id).await? {
         Ok(way) => way,
         Err(unsendable) => return Ok(unsendable.into()),
@@ -86,30 +121,23 @@ async fn send_message(
         Ok(body) => body,
         Err(not_sendable) => return Ok(Unsendable(not_sendable.to_string()).into()),
     };
-    Ok(match way.post(sender, &body).await {
-        Ok(answer) => match parse_send_response(200, &answer) {
-            Ok(external_id) => Attempt::Sent(Some(external_id)),
-            Err(failure) => failed(failure),
-        },
-        Err(error) => not_accepted(error),
-    })
+    Ok(Prepared::Call(Call { way, body, kind: Kind::Message }))
 }
 
-async fn send_receipt(sender: &Sender, effect: &Claimed, external_id: &str) -> Result<Attempt, CommandError> {
+async fn prepare_receipt(
+    sender: &Sender,
+    effect: &Claimed,
+    external_id: &str,
+) -> Result<Prepared, CommandError> {
     let conversation: Conversation = sender.store.load(effect.tenant_id, effect.conversation_id).await?;
     if conversation.channel != Channel::Whatsapp {
-        return Ok(Attempt::Sent(None));
+        return Ok(Prepared::Settled(Attempt::Sent(None)));
     }
     let way = match way_of(sender, effect.tenant_id, conversation.account_id).await? {
         Ok(way) => way,
         Err(unsendable) => return Ok(unsendable.into()),
     };
-    Ok(match way.post(sender, &read_receipt_body(external_id)).await {
-        Ok(_) => Attempt::Sent(None),
-        // A second receipt does no harm, so not knowing is no reason to give up.
-        Err(GraphError::Unknown(reason)) => Attempt::Later { code: None, reason },
-        Err(error) => not_accepted(error),
-    })
+    Ok(Prepared::Call(Call { way, body: read_receipt_body(external_id), kind: Kind::Receipt }))
 }
 
 /// An account's way out.

@@ -125,6 +125,19 @@ impl Xendit {
         self.http.order_once(path, |request| request.basic_auth(&self.secret_key, Some("")).json(body)).await
     }
 
+    /// Whether a customer of Xendit's stands for this tenant. A method of another one must not be charged for it.
+    async fn is_own(&self, customer: &str, new: &MethodRegistration) -> Result<bool, GatewayError> {
+        if new.customer_id.as_deref() == Some(customer) {
+            return Ok(true);
+        }
+        let reply = self.get(&format!("/customers/{}", segment(customer)?), &[]).await?;
+        match reply.status {
+            404 => Ok(false),
+            _ if reply.is_success() => Ok(reply.body["reference_id"] == *new.tenant_id.to_string()),
+            _ => Err(refused(&reply)),
+        }
+    }
+
     async fn customer(&self, new: &MethodRegistration) -> Result<String, GatewayError> {
         let reference = new.tenant_id.to_string();
         let by_reference = ("reference_id", reference.as_str());
@@ -151,7 +164,8 @@ impl PaymentGateway for Xendit {
         "xendit"
     }
 
-    /// Methods are linked at Xendit by their holder; here it is checked that this one can be charged again and again.
+    /// Methods are linked at Xendit by their holder; here it is checked that this is the tenant, whose id Xendit knows as
+    /// the customer's reference, and that the method can be charged again and again.
     async fn register_method(&self, new: &MethodRegistration) -> Result<Option<String>, GatewayError> {
         let method_id = segment(&new.gateway_payment_method_id)?;
         let reply = self.get(&format!("/v2/payment_methods/{method_id}"), &[]).await?;
@@ -165,9 +179,13 @@ impl PaymentGateway for Xendit {
         if method["reusability"] != "MULTIPLE_USE" {
             return Err(GatewayError::Refused("The payment method can be used only once.".to_owned()));
         }
-        match method["customer_id"].as_str().map(str::to_owned).or_else(|| new.customer_id.clone()) {
-            Some(customer) => Ok(Some(customer)),
-            None => Ok(Some(self.customer(new).await?)),
+        match (method["customer_id"].as_str(), &new.customer_id) {
+            (Some(holder), _) if !self.is_own(holder, new).await? => Err(GatewayError::Refused(
+                "The payment method belongs to another customer of Xendit's.".to_owned(),
+            )),
+            (Some(customer), _) => Ok(Some(customer.to_owned())),
+            (None, Some(known)) => Ok(Some(known.clone())),
+            (None, None) => Ok(Some(self.customer(new).await?)),
         }
     }
 

@@ -12,7 +12,7 @@ pub(super) const LEASE: &str = "10 seconds";
 /// Deliveries that one webhook gets at once: a slow receiver must not hold up the others.
 const AT_ONCE: i64 = 8;
 /// How long a worked-on delivery stays claimed until the read model knows what came of it.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// Claims that nobody gave back are of no use long after they expired.
 const EXPIRED_KEPT: &str = "1 hour";
 

@@ -1,10 +1,12 @@
 //! Process manager: which event is news to which webhook, as the webhooks were at that place in the log.
 
 use domain::aggregate::Aggregate;
+use domain::event::Recorded;
 use domain::outgoing_webhook::{OutgoingWebhook, OutgoingWebhookEvent, Topic};
-use projections::event::{Event, decode};
+use projections::event::{Event, FoldError, decode};
 use projections::projection::Projection;
-use projections::table::{ApplyError, Table};
+use projections::table::{ApplyError, Changes, Rows, Table, run};
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 /// The name of the process manager, and of its checkpoint.
@@ -37,17 +39,43 @@ impl Table for Triggers {
         is_subscription(event) || Topic::of(&event.event_type, &event.body).is_some()
     }
 
-    async fn apply(&self, tx: &mut PgConnection, _schema: &str, events: &[Event]) -> Result<(), ApplyError> {
+    async fn apply(&self, tx: &mut PgConnection, schema: &str, events: &[Event]) -> Result<(), ApplyError> {
         for stretch in events.chunk_by(|one, next| is_subscription(one) == is_subscription(next)) {
             if stretch.first().is_some_and(is_subscription) {
                 for event in stretch {
                     subscribe(tx, event).await?;
                 }
             } else {
-                trigger(tx, stretch).await?;
+                run(tx, self.store_sql(schema, "$1", "true"), news_in(stretch)).await?;
             }
         }
         Ok(())
+    }
+
+    fn as_rows(&self) -> Option<&dyn Rows> {
+        Some(self)
+    }
+}
+
+/// What is stored depends on who has subscribed, which the statement itself finds out.
+impl Rows for Triggers {
+    fn touched(&self, events: &[Event]) -> Option<Vec<Value>> {
+        (!events.iter().any(is_subscription)).then(Vec::new)
+    }
+
+    fn fold(&self, events: &[Event], _stored: Vec<Value>) -> Result<Changes, FoldError> {
+        Ok(Changes { upserts: news_in(events), deletes: Vec::new() })
+    }
+
+    fn store_sql(&self, schema: &str, news: &str, condition: &str) -> String {
+        format!(
+            "INSERT INTO {schema}.webhook_triggers (log_id, position, webhook_id, tenant_id)
+             SELECT s.log_id, news.position, s.webhook_id, s.tenant_id
+             FROM jsonb_to_recordset({news}) AS news (log_id smallint, position bigint, tenant_id uuid, topic text)
+             JOIN webhook_subscriptions s ON s.log_id = news.log_id AND s.tenant_id = news.tenant_id AND s.is_active
+             WHERE news.topic = ANY (s.topics) AND {condition}
+             ON CONFLICT DO NOTHING"
+        )
     }
 }
 
@@ -63,7 +91,9 @@ async fn subscribe(tx: &mut PgConnection, event: &Event) -> Result<(), ApplyErro
         OutgoingWebhookEvent::Updated { topics, .. } => (Some(names(topics)), None),
         OutgoingWebhookEvent::SwitchedOn => (None, Some(true)),
         OutgoingWebhookEvent::SwitchedOff { .. } | OutgoingWebhookEvent::Deleted => (None, Some(false)),
-        OutgoingWebhookEvent::SecretReplaced { .. } => return Ok(()),
+        OutgoingWebhookEvent::SecretReplaced { .. } | OutgoingWebhookEvent::LogTrimmed { .. } => {
+            return Ok(());
+        }
     };
     sqlx::query(
         "INSERT INTO webhook_subscriptions AS s (log_id, webhook_id, tenant_id, topics, is_active)
@@ -81,23 +111,12 @@ async fn subscribe(tx: &mut PgConnection, event: &Event) -> Result<(), ApplyErro
     Ok(())
 }
 
-async fn trigger(tx: &mut PgConnection, events: &[Event]) -> Result<(), ApplyError> {
-    let news: Vec<(&Event, Topic)> =
-        events.iter().filter_map(|event| Some((event, Topic::of(&event.event_type, &event.body)?))).collect();
-    let Some(log_id) = news.first().map(|(event, _)| event.log_id) else { return Ok(()) };
-    sqlx::query(
-        "INSERT INTO webhook_triggers (log_id, position, webhook_id, tenant_id)
-         SELECT s.log_id, news.position, s.webhook_id, s.tenant_id
-         FROM unnest($2::bigint[], $3::uuid[], $4::text[]) AS news (position, tenant_id, topic)
-         JOIN webhook_subscriptions s ON s.log_id = $1 AND s.tenant_id = news.tenant_id AND s.is_active
-         WHERE news.topic = ANY (s.topics)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(log_id)
-    .bind(news.iter().map(|(event, _)| event.position).collect::<Vec<_>>())
-    .bind(news.iter().map(|(event, _)| event.tenant_id).collect::<Vec<_>>())
-    .bind(news.iter().map(|(_, topic)| topic.as_str()).collect::<Vec<_>>())
-    .execute(tx)
-    .await?;
-    Ok(())
+/// The events that some webhook may want to hear of.
+fn news_in(events: &[Event]) -> Vec<Value> {
+    let news = |event: &Event| {
+        let topic = Topic::of(&event.event_type, &event.body)?.as_str();
+        let Recorded { log_id, position, tenant_id, .. } = event.as_ref();
+        Some(json!({ "log_id": log_id, "position": position, "tenant_id": tenant_id, "topic": topic }))
+    };
+    events.iter().filter_map(news).collect()
 }

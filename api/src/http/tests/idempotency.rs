@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use commands::idempotency::RENEWAL;
+
 use super::*;
 
 fn add(key: &str, body: &str) -> Call {
@@ -64,6 +66,25 @@ async fn a_duplicate_waits_for_nobody() {
     library.gate.notify_one();
     assert_eq!(first.await.unwrap().status, 201);
     assert_eq!(add("k", WAITING).at(&router).await.header("idempotency-replayed"), "true");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_takes_keeps_its_key() {
+    let library = Library::new();
+    let router = library.api().router();
+    let first = tokio::spawn({
+        let router = router.clone();
+        async move { add("k", r#"{"title": "Emma", "mood": "wait"}"#).at(&router).await }
+    });
+    while library.created.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(RENEWAL * 2 + Duration::from_secs(1)).await;
+    assert_eq!(library.renewals.load(Ordering::SeqCst), 2);
+    library.gate.notify_one();
+    assert_eq!(first.await.unwrap().status, 201);
+    tokio::time::sleep(RENEWAL * 2).await;
+    assert_eq!(library.renewals.load(Ordering::SeqCst), 2, "what is done needs no key");
 }
 
 #[tokio::test]

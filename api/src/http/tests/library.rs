@@ -34,6 +34,8 @@ pub(super) struct Library {
     pub(super) claims: Arc<Mutex<HashMap<(CallerScope, String), Claim>>>,
     /// How often `create` ran.
     pub(super) created: Arc<AtomicU32>,
+    /// How often a running request said that it lives.
+    pub(super) renewals: Arc<AtomicU32>,
     /// Lets a waiting `create` go on.
     pub(super) gate: Arc<Notify>,
 }
@@ -49,8 +51,8 @@ impl Library {
     }
 
     fn with(settings: HttpSettings) -> Self {
-        let (claims, created, gate) = Default::default();
-        Self { settings: Arc::new(settings), claims, created, gate }
+        let (claims, created, renewals, gate) = Default::default();
+        Self { settings: Arc::new(settings), claims, created, renewals, gate }
     }
 
     pub(super) fn limited() -> Self {
@@ -130,6 +132,11 @@ impl Host for Library {
                 Begin::New { started_at: chrono::DateTime::UNIX_EPOCH }
             }
         })
+    }
+
+    async fn idempotency_renew(&self, _: &IdempotencyKey) -> Answer<()> {
+        self.renewals.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     async fn idempotency_finish(&self, key: &IdempotencyKey, answer: StoredAnswer) -> Answer<()> {

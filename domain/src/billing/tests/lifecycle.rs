@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::billing::dunning::{Dunning, DunningStep, RETRY_DAYS};
-use crate::billing::lifecycle::{Action, CancelReason};
+use crate::billing::lifecycle::{Action, CancelReason, Due};
 
 /// What happened, with the moment at which it was carried out.
 type History = Vec<(DateTime<Utc>, Action)>;
@@ -153,6 +153,44 @@ fn an_annual_change_moves_the_renewal() {
     let due = subscription.next_action().unwrap();
     let next = Period { start: at("2027-03-10"), end: at("2028-03-10") };
     assert_eq!((due.at, due.action), (at("2027-03-10"), Action::Renew { period: next }));
+}
+
+fn suspension(from: &str, until: &str) -> Suspension {
+    Suspension { from: at(from), until: at(until) }
+}
+
+#[test]
+fn what_runs_out_during_a_suspension_ends_with_it() {
+    let start = at("2026-03-01");
+    for mut subscription in
+        [Lifecycle::trialing(start, Interval::Monthly), Lifecycle::active(start, Interval::Monthly)]
+    {
+        let gone = suspension("2026-03-10", "2026-05-20");
+        assert!(subscription.was_held_up_by(gone));
+        subscription.suspension_passed(gone);
+        assert!(!subscription.was_held_up_by(gone), "it counts once");
+        let next = Period { start: at("2026-05-20"), end: at("2026-06-20") };
+        let action = match subscription.status {
+            SubscriptionStatus::Trialing => Action::EndTrial { period: next },
+            _ => Action::Renew { period: next },
+        };
+        assert_eq!(subscription.next_action(), Some(Due { at: next.start, action }));
+    }
+    let paid_for_longer = Lifecycle::active(start, Interval::Annual);
+    assert!(!paid_for_longer.was_held_up_by(suspension("2026-03-10", "2026-05-20")));
+}
+
+#[test]
+fn the_days_of_a_suspension_do_not_count_for_dunning() {
+    let mut subscription = Lifecycle::active(at("2026-03-01"), Interval::Annual);
+    subscription.payment_failed(Uuid::nil(), at("2026-03-01"));
+    subscription.payment_failed(Uuid::nil(), at("2026-03-02"));
+    subscription.suspension_passed(suspension("2026-03-03", "2026-04-03"));
+    // A day of it was left until the third.
+    assert_eq!(subscription.next_action().map(|due| due.at), Some(at("2026-04-04")));
+    let mut later = Lifecycle::active(at("2026-03-01"), Interval::Annual);
+    later.payment_failed(Uuid::nil(), at("2026-05-01"));
+    assert!(!later.was_held_up_by(suspension("2026-03-03", "2026-04-03")), "it was over before");
 }
 
 #[test]

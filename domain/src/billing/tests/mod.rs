@@ -8,6 +8,7 @@ mod mrr;
 mod overage;
 mod period;
 mod proration;
+mod refund;
 mod standing;
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,5 +1,4 @@
 use super::*;
-use crate::billing::invoice::{Invoice, InvoiceLine};
 use crate::billing::proration::{Change, Settlement, settle};
 
 /// Thirty days.
@@ -112,15 +111,6 @@ fn currencies_are_not_changed() {
     assert!(settle(&change(paid(idr(300_000)), &rupiah, &dollars, "2026-11-16")).is_err());
 }
 
-#[test]
-fn what_was_refunded_is_not_credited_again() {
-    let line = InvoiceLine::flat(LineKind::Plan, "Growth", idr(900_001), None);
-    let invoice = Invoice::of(Currency::IDR, vec![line]).unwrap();
-    let prepaid = paid(invoice.subtotal);
-    assert_eq!(prepaid.less_refund(invoice.total, idr(0), &invoice).unwrap().amount, idr(0));
-    assert_eq!(prepaid.less_refund(idr(111_000), idr(0), &invoice).unwrap().amount, idr(800_001));
-}
-
 /// Changes of plan, one after the other within a period: price, seconds until the change, coupon.
 fn any_changes() -> impl Strategy<Value = (Currency, Vec<(RecurringItems, i64, Option<AppliedCoupon>)>)> {
     any_currency().prop_flat_map(|currency| {
@@ -183,19 +173,5 @@ proptest! {
         if new.amount() <= old.amount() {
             prop_assert_eq!(done.invoice, None);
         }
-    }
-
-    #[test]
-    fn refunds_in_parts_leave_what_one_refund_leaves(subtotal in 0_i64..10_000_000, cuts in proptest::collection::vec(0_i64..3_000_000, 1..5)) {
-        let invoice = Invoice::of(Currency::IDR, vec![InvoiceLine::flat(LineKind::Plan, "Growth", idr(subtotal), None)]).unwrap();
-        let (mut prepaid, mut refunded) = (paid(invoice.subtotal), idr(0));
-        for cut in cuts {
-            let refund = idr(cut).min(invoice.total.minus(refunded).unwrap()).unwrap();
-            prepaid = prepaid.less_refund(refund, refunded, &invoice).unwrap();
-            refunded = refunded.plus(refund).unwrap();
-        }
-        prop_assert_eq!(prepaid, paid(invoice.subtotal).less_refund(refunded, idr(0), &invoice).unwrap());
-        let rest = invoice.total.minus(refunded).unwrap();
-        prop_assert!(prepaid.less_refund(rest, refunded, &invoice).unwrap().amount.is_zero());
     }
 }
