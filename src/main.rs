@@ -41,8 +41,7 @@ enum Command {
     Migrate,
     /// Print the OpenAPI document
     Openapi,
-    /// Measure this program on this machine, beside plain SQL
-    #[command(subcommand)]
+    /// Measure this program on this machine, beside plain SQL and a web server that does nothing
     Bench(bench::Bench),
     /// The log: tail, show, export
     #[command(subcommand)]

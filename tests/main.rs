@@ -12,6 +12,7 @@ mod audit;
 mod auth;
 mod authorization;
 mod automation;
+mod bench;
 mod billing;
 mod catalog;
 mod chat_expiration;

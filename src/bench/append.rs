@@ -9,9 +9,10 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 
 use super::contender::{Contender, Ring};
-use super::database::{BenchDatabase, Server};
-use super::measure::{Figures, closed_loop};
-use super::report::{Aim, Commit, Report, Row};
+use super::database::BenchDatabase;
+use super::finding::Finding;
+use super::measure::{Figures, closed_loop, in_turns};
+use super::report::{Commit, Report, Row};
 use super::{Pace, progress};
 use crate::server::System;
 use crate::settings::Settings;
@@ -44,51 +45,57 @@ fn parse_callers(text: &str) -> Result<usize, String> {
 /// When the database can't be had, or a write fails.
 pub async fn run(settings: &Settings, database: &BenchDatabase, options: &Options) -> Result<Report> {
     let system = System::open(settings).await?;
-    let server = database.server().await?;
-    let commit = commit_time(&system.store, database, options.pace).await?;
-    let mut rows = Vec::new();
+    let mut report = Report::new("append", database.server().await?, options.pace);
+    report.commit = Some(commit_time(&system.store, database, options.pace).await?);
+    let connections = report.server.free_connections;
     let mut payload_bytes = 0;
     for callers in &options.waiting {
-        let connections = server.free_connections.min(u32::try_from(*callers).unwrap_or(u32::MAX));
-        let plain = plain_pool(&system.store, connections).await?;
+        let plain = plain_pool(&system.store, connections.min(u32::try_from(*callers)?)).await?;
         let ring = Ring::new(system.store.clone(), plain.clone()).await?;
         payload_bytes = ring.payload_bytes();
-        rows.extend(level(&ring, *callers, options.pace).await?);
+        report.rows.extend(level(&ring, *callers, options.pace).await?);
         plain.close().await;
     }
-    Ok(report(server, options, commit, rows, payload_bytes))
+    report.findings = options.waiting.iter().filter_map(|callers| finding(&report, *callers)).collect();
+    report.note(format!(
+        "each event is a row of 15 columns and 5 indexes with a payload of {payload_bytes} bytes; callers and database \
+         share this machine's processors"
+    ));
+    if options.waiting.iter().any(|callers| *callers > connections as usize) {
+        report.note(format!(
+            "the server has {connections} connections to give: more plain inserts than that take turns"
+        ));
+    }
+    Ok(report)
 }
 
-/// Takes turns (A B C A B C …), so that whatever else the machine does in the meantime meets all alike.
 async fn level(ring: &Ring, callers: usize, pace: Pace) -> Result<Vec<Row>> {
-    let mut measured: Vec<(Contender, Vec<Figures>)> = Contender::ALL.map(|c| (c, Vec::new())).into();
-    for round in 1..=pace.rounds {
-        for (contender, rounds) in &mut measured {
-            let (ring, contender) = (ring.clone(), *contender);
-            let write = move |caller| {
-                let ring = ring.clone();
-                async move { ring.write(contender, caller).await }
-            };
-            let figures = closed_loop(callers, pace.duration(), write).await?;
-            progress(&format!(
-                "{callers} waiting, round {round}: {} {:.0}/s",
-                contender.name(),
-                figures.per_second
-            ));
-            rounds.push(figures);
-        }
-    }
-    let medians: Vec<(Contender, Figures)> =
-        measured.iter().map(|(c, rounds)| (*c, Figures::median(rounds))).collect();
-    let plain =
-        medians.iter().find(|(c, _)| *c == Contender::Plain).map_or(0.0, |(_, figures)| figures.per_second);
-    let row = |(contender, figures): (Contender, Figures)| Row {
-        name: contender.name(),
-        callers,
-        figures,
-        times_plain: (contender != Contender::Plain && plain > 0.0).then(|| figures.per_second / plain),
+    let medians = in_turns(&Contender::ALL, pace.rounds, async |contender, round| {
+        let ring = ring.clone();
+        let write = move |caller| {
+            let ring = ring.clone();
+            async move { ring.write(contender, caller).await }
+        };
+        let figures = closed_loop(callers, pace.duration(), write).await?;
+        let name = contender.name();
+        progress(&format!("{callers} waiting, round {round}: {name} {:.0}/s", figures.per_second));
+        Ok(figures)
+    })
+    .await?;
+    let plain = medians.iter().find(|(c, _)| *c == Contender::Plain).map(|(_, figures)| figures.per_second);
+    let row = |(contender, figures): (Contender, Figures)| {
+        let row = Row::new(contender.name(), callers, figures);
+        if contender == Contender::Plain { row } else { row.beside(plain.unwrap_or_default()) }
     };
     Ok(medians.into_iter().map(row).collect())
+}
+
+fn finding(report: &Report, callers: usize) -> Option<Finding> {
+    let rate = |contender: Contender| Some(report.row(contender.name(), callers)?.figures.per_second);
+    let finding =
+        Finding::new(format!("append, {callers} waiting"), rate(Contender::OwnStreams)?, "events/s")
+            .beside("plain inserts", rate(Contender::Plain)?);
+    Some(if callers == AIM_LEVEL { finding.ratio_at_least(AIM_TIMES_PLAIN) } else { finding })
 }
 
 /// The floor under every command's latency.
@@ -132,35 +139,4 @@ async fn plain_pool(store: &Store, connections: u32) -> Result<PgPool> {
         .connect_with(options)
         .await?;
     Ok(pool)
-}
-
-fn report(server: Server, options: &Options, commit: Commit, rows: Vec<Row>, payload_bytes: usize) -> Report {
-    let at_aim = rows.iter().find(|r| r.callers == AIM_LEVEL && r.name == Contender::OwnStreams.name());
-    let aims = at_aim.and_then(|row| row.times_plain).map(|times| {
-        let aim = format!("at least {AIM_TIMES_PLAIN} times the plain inserts at {AIM_LEVEL} waiting");
-        Aim::at_least(&aim, AIM_TIMES_PLAIN, times)
-    });
-    let mut notes = vec![format!(
-        "each event is a row of 15 columns and 5 indexes with a payload of {payload_bytes} bytes; callers and database \
-         share this machine's processors"
-    )];
-    let most = options.waiting.iter().copied().max().unwrap_or(0);
-    if most > server.free_connections as usize {
-        let connections = server.free_connections;
-        notes.push(format!(
-            "the server has {connections} connections to give: more plain inserts than that take turns"
-        ));
-    }
-    Report {
-        benchmark: "append",
-        version: env!("CARGO_PKG_VERSION"),
-        server,
-        seconds: options.pace.seconds,
-        rounds: options.pace.rounds,
-        commit,
-        rows,
-        memory: Vec::new(),
-        aims: aims.into_iter().collect(),
-        notes,
-    }
 }

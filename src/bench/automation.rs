@@ -11,13 +11,14 @@ use serde_json::json;
 
 use super::append::commit_time;
 use super::database::BenchDatabase;
+use super::finding::Finding;
 use super::graph::GraphServer;
 use super::inbox::{Said, Tenant};
 use super::judging;
 use super::measure::Figures;
 use super::program::Program;
 use super::receiver::Receiver;
-use super::report::{Aim, Report, Row};
+use super::report::{Report, Row};
 use super::{Pace, progress};
 use crate::server::System;
 use crate::settings::Settings;
@@ -51,9 +52,10 @@ pub struct Options {
 /// # Errors
 /// When the database or the program can't be had, a request fails, or a rule does not act.
 pub async fn run(settings: &Settings, database: &BenchDatabase, options: &Options) -> Result<Report> {
-    let mut rows = vec![judge(options.pace).await?];
     let system = System::open(settings).await?;
-    let commit = commit_time(&system.store, database, options.pace).await?;
+    let mut report = Report::new("automation", database.server().await?, options.pace);
+    let judged = judge(options.pace).await?;
+    report.commit = Some(commit_time(&system.store, database, options.pace).await?);
     let (graph, mut receiver) = (GraphServer::start().await?, Receiver::start().await?);
     let program = Program::start(database.url(), &graph).await?;
     let tenant = Tenant::register(&program.base).await?;
@@ -65,54 +67,36 @@ pub async fn run(settings: &Settings, database: &BenchDatabase, options: &Option
         Scene { tenant, customers: options.items as usize, now, items: 2 * u64::from(options.items) };
     scene.settled().await?;
     scene.write_rules(&receiver.url).await?;
-    let (mut finished, mut delays, mut busy) = (Vec::new(), Vec::new(), Duration::ZERO);
-    for round in 1..=options.pace.rounds {
-        let delayed =
-            scene.probe(&mut receiver, round, options.probes.div_ceil(options.pace.rounds.into())).await?;
-        progress(&format!("round {round}: {:.1} ms from a message to its action", delayed.p50_ms));
-        delays.push(delayed);
-        let before = program.processor_time().unwrap_or_default();
-        let flood = scene.flood(&mut receiver, round).await?;
-        busy += program.processor_time().unwrap_or_default().saturating_sub(before);
-        progress(&format!("round {round}: {:.0} items/s", flood.per_second));
-        finished.push(flood);
-    }
+    let found = scene.rounds(&program, &mut receiver, options).await?;
     ensure!(graph.accepted() > 0, "no answer reached the provider");
-    let server = database.server().await?;
     program.stop().await?;
-    rows.push(Row {
-        name: FINISHED,
-        callers: scene.customers,
-        figures: Figures::median(&finished),
-        times_plain: None,
-    });
-    rows.push(Row { name: DELAY, callers: 1, figures: Figures::median(&delays), times_plain: None });
-    let aims = aims(&rows);
-    let items = f64::from(options.items) * f64::from(options.pace.rounds);
-    let busy_ms = busy.as_secs_f64() * 1e3 / items;
-    Ok(Report {
-        benchmark: "automation",
-        version: env!("CARGO_PKG_VERSION"),
-        server,
-        seconds: options.pace.seconds,
-        rounds: options.pace.rounds,
-        commit,
-        rows,
-        memory: Vec::new(),
-        aims,
-        notes: vec![
-            "judged: p50 and p99 are of a whole item, facts read and every reason written down".to_owned(),
-            "finished: from the first webhook of the provider until the last item is done; the acting rules add a tag and a \
-             note, call a webhook, and send an answer; p50 and p99 are from a message to its webhook call in that flood"
-                .to_owned(),
-            format!("finished: {busy_ms:.2} ms of the program's processor time an item, sending and all read models included"),
-            "one at a time: from the provider's webhook to the arrival of the rule's call at the receiver".to_owned(),
-            "the client, the program, the receiver and the database share this machine's processors".to_owned(),
-        ],
-    })
+    report.rows = vec![
+        Row::new(JUDGED, 1, judged),
+        Row::new(FINISHED, scene.customers, found.finished),
+        Row::new(DELAY, 1, found.delays),
+    ];
+    report.findings = vec![
+        Finding::new("rule checks of one processor", judged.per_second, "checks/s").at_least(AIM_CHECKS),
+        Finding::new("automation items, 10 rules, 3 act", found.finished.per_second, "items/s"),
+        Finding::new("a message to its action, p99", found.delays.p99_ms, "ms").at_most(AIM_DELAY_MS),
+    ];
+    report.notes = notes(found.busy_ms);
+    Ok(report)
 }
 
-async fn judge(pace: Pace) -> Result<Row> {
+fn notes(busy_ms: f64) -> Vec<String> {
+    vec![
+        "judged: p50 and p99 are of a whole item, facts read and every reason written down".to_owned(),
+        "finished: from the first webhook of the provider until the last item is done; the acting rules add a tag and a \
+         note, call a webhook, and send an answer; p50 and p99 are from a message to its webhook call in that flood"
+            .to_owned(),
+        format!("finished: {busy_ms:.2} ms of the program's processor time an item, sending and all read models included"),
+        "one at a time: from the provider's webhook to the arrival of the rule's call at the receiver".to_owned(),
+        "the client, the program, the receiver and the database share this machine's processors".to_owned(),
+    ]
+}
+
+async fn judge(pace: Pace) -> Result<Figures> {
     let mut rounds = Vec::new();
     for _ in 0..pace.rounds {
         let measured = tokio::task::spawn_blocking(move || judging::measure(RULES_JUDGED, pace.duration()));
@@ -120,7 +104,7 @@ async fn judge(pace: Pace) -> Result<Row> {
     }
     let figures = Figures::median(&rounds);
     progress(&format!("{:.0} rules judged a second", figures.per_second));
-    Ok(Row { name: JUDGED, callers: 1, figures, times_plain: None })
+    Ok(figures)
 }
 
 struct Scene {
@@ -132,7 +116,38 @@ struct Scene {
     items: u64,
 }
 
+/// The medians of all rounds.
+struct Found {
+    finished: Figures,
+    delays: Figures,
+    /// Processor time of the program for each finished item.
+    busy_ms: f64,
+}
+
 impl Scene {
+    async fn rounds(
+        &mut self,
+        program: &Program,
+        receiver: &mut Receiver,
+        options: &Options,
+    ) -> Result<Found> {
+        let rounds = options.pace.rounds;
+        let (mut finished, mut delays, mut busy) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for round in 1..=rounds {
+            let delayed = self.probe(receiver, round, options.probes.div_ceil(rounds.into())).await?;
+            progress(&format!("round {round}: {:.1} ms from a message to its action", delayed.p50_ms));
+            delays.push(delayed);
+            let before = program.processor_time().unwrap_or_default();
+            let flood = self.flood(receiver, round).await?;
+            busy += program.processor_time().unwrap_or_default().saturating_sub(before);
+            progress(&format!("round {round}: {:.0} items/s", flood.per_second));
+            finished.push(flood);
+        }
+        let items = f64::from(options.items) * f64::from(rounds);
+        let busy_ms = busy.as_secs_f64() * 1e3 / items;
+        Ok(Found { finished: Figures::median(&finished), delays: Figures::median(&delays), busy_ms })
+    }
+
     /// Three rules that act, and seven that have a reason not to.
     async fn write_rules(&self, receiver: &str) -> Result<()> {
         let acting = [
@@ -223,15 +238,4 @@ impl Scene {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-}
-
-fn aims(rows: &[Row]) -> Vec<Aim> {
-    let figures = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.figures);
-    let checks = figures(JUDGED).map(|figures| {
-        Aim::at_least("at least 50,000 rule checks a second and processor", AIM_CHECKS, figures.per_second)
-    });
-    let delay = figures(DELAY).map(|figures| {
-        Aim::at_most("p99 from a message to its action below 100 ms", AIM_DELAY_MS, figures.p99_ms)
-    });
-    checks.into_iter().chain(delay).collect()
 }

@@ -1,9 +1,10 @@
 //! The database of one run: beside the installation's own, never in it.
 
+use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
@@ -20,7 +21,7 @@ pub struct BenchDatabase {
 }
 
 /// What the figures depend on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Server {
     pub postgresql: String,
     pub fsync: String,
@@ -31,6 +32,17 @@ pub struct Server {
     /// Sessions that the server still had to give.
     #[serde(skip)]
     pub free_connections: u32,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { postgresql, fsync, synchronous_commit, full_page_writes, processors, .. } = self;
+        write!(
+            f,
+            "PostgreSQL {postgresql}, fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
+             {full_page_writes}; {processors} processors"
+        )
+    }
 }
 
 impl BenchDatabase {
@@ -93,7 +105,16 @@ impl BenchDatabase {
     pub async fn drop(self) -> Result<()> {
         let dropping = async {
             let mut connection = PgConnection::connect_with(&self.admin).await?;
-            execute(&mut connection, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+            // Pools of this process would come back at once.
+            execute(&mut connection, format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", self.name)).await?;
+            // Not WITH (FORCE): that would end a vacuum too, which only a superuser may, and without it the vacuum gives way.
+            sqlx::query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
+            )
+            .bind(&self.name)
+            .execute(&mut connection)
+            .await?;
+            execute(&mut connection, format!("DROP DATABASE {}", self.name)).await?;
             connection.close().await
         };
         dropping.await.with_context(|| format!("dropping the benchmark's database {}", self.name))?;

@@ -9,6 +9,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::progress;
 
@@ -31,6 +32,24 @@ pub struct Said {
     pub text: String,
 }
 
+/// A webhook of the provider's, ready to be sent.
+pub struct Delivery {
+    body: Vec<u8>,
+    signature: String,
+}
+
+impl Delivery {
+    /// # Errors
+    /// When it can't be signed, which no key makes happen.
+    pub fn signed(said: &[Said], timestamp: i64) -> Result<Self> {
+        let body = serde_json::to_vec(&webhook(said, timestamp))?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(APP_SECRET.as_bytes())?;
+        mac.update(&body);
+        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        Ok(Self { body, signature })
+    }
+}
+
 /// Signed in as the tenant's administrator.
 #[derive(Clone)]
 pub struct Tenant {
@@ -43,15 +62,37 @@ impl Tenant {
     /// # Errors
     /// When the program refuses.
     pub async fn register(base: &str) -> Result<Self> {
-        let http = Client::builder().timeout(REQUEST_LIMIT).build()?;
-        let mut tenant = Self { http, base: base.to_owned(), token: String::new() };
-        let owner = json!({
-            "org_name": "Toko Maju", "admin_email": "bench@example.com", "admin_password": hex::encode(rand::random::<[u8; 16]>()),
-        });
+        let password = hex::encode(rand::random::<[u8; 16]>());
+        Ok(Self::register_as(base, "bench@example.com", &password).await?.0)
+    }
+
+    /// Under this name, by which it can sign in later; answers its id too.
+    ///
+    /// # Errors
+    /// When the program refuses.
+    pub async fn register_as(base: &str, email: &str, password: &str) -> Result<(Self, Uuid)> {
+        let mut tenant = Self::anonymous(base)?;
+        let owner = json!({ "org_name": "Toko Maju", "admin_email": email, "admin_password": password });
         let registered = tenant.call(Method::POST, "/api/auth/register", Some(&owner)).await?;
-        tenant.lift_limits(registered["org_id"].as_str().context("a tenant id")?).await?;
+        let id = registered["org_id"].as_str().context("a tenant id")?;
+        tenant.lift_limits(id).await?;
         registered["token"].as_str().context("a token")?.clone_into(&mut tenant.token);
+        Ok((tenant, id.parse()?))
+    }
+
+    /// # Errors
+    /// When the program refuses.
+    pub async fn sign_in(base: &str, email: &str, password: &str) -> Result<Self> {
+        let mut tenant = Self::anonymous(base)?;
+        let login = json!({ "email": email, "password": password });
+        let signed_in = tenant.call(Method::POST, "/api/auth/login", Some(&login)).await?;
+        signed_in["token"].as_str().context("a token")?.clone_into(&mut tenant.token);
         Ok(tenant)
+    }
+
+    fn anonymous(base: &str) -> Result<Self> {
+        let http = Client::builder().timeout(REQUEST_LIMIT).build()?;
+        Ok(Self { http, base: base.to_owned(), token: String::new() })
     }
 
     /// A plan's limits would end the measurement.
@@ -82,16 +123,25 @@ impl Tenant {
         Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
     }
 
+    /// Connects a WhatsApp number; answers the account's id.
+    ///
+    /// # Errors
+    /// When the program refuses.
+    pub async fn add_account(&self, phone_number_id: &str, waba_id: &str) -> Result<Uuid> {
+        let account = json!({
+            "channel": "whatsapp", "display_name": "Toko Maju", "is_default": true,
+            "config": { "phone_number_id": phone_number_id, "waba_id": waba_id, "access_token": "bench token" },
+        });
+        let added = self.call(Method::POST, "/api/integration-accounts", Some(&account)).await?;
+        Ok(added["id"].as_str().context("an account's id")?.parse()?)
+    }
+
     /// Lets this many customers write and waits until each has a conversation; answers the conversations' ids.
     ///
     /// # Errors
     /// When a webhook is refused, or the inbox does not fill.
     pub async fn fill_inbox(&self, customers: usize, clock: &Clock) -> Result<Vec<String>> {
-        let account = json!({
-            "channel": "whatsapp", "display_name": "Toko Maju", "is_default": true,
-            "config": { "phone_number_id": PHONE_NUMBER_ID, "waba_id": WABA_ID, "access_token": "bench token" },
-        });
-        self.call(Method::POST, "/api/integration-accounts", Some(&account)).await?;
+        self.add_account(PHONE_NUMBER_ID, WABA_ID).await?;
         let now = clock.now().timestamp();
         let text = || "Halo, apakah barang ini masih ada?".to_owned();
         let said: Vec<Said> = (0..customers).map(|customer| Said { customer, text: text() }).collect();
@@ -109,22 +159,25 @@ impl Tenant {
         Ok(ids)
     }
 
+    /// The same caller, speaking to another server.
+    pub fn elsewhere(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     /// Delivers messages as the provider would, in one webhook; `timestamp` is its own time, in seconds.
     ///
     /// # Errors
     /// When the webhook is refused.
     pub async fn hear(&self, said: &[Said], timestamp: i64) -> Result<()> {
-        self.deliver(&webhook(said, timestamp)).await
+        self.deliver(&Delivery::signed(said, timestamp)?).await
     }
 
-    async fn deliver(&self, body: &Value) -> Result<()> {
-        let bytes = serde_json::to_vec(body)?;
-        let mut mac = Hmac::<Sha256>::new_from_slice(APP_SECRET.as_bytes())?;
-        mac.update(&bytes);
-        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    /// # Errors
+    /// When the webhook is refused.
+    pub async fn deliver(&self, Delivery { body, signature }: &Delivery) -> Result<()> {
         let request =
             self.http.post(format!("{}/webhook", self.base)).header("x-hub-signature-256", signature);
-        let answer = request.header("content-type", "application/json").body(bytes).send().await?;
+        let answer = request.header("content-type", "application/json").body(body.clone()).send().await?;
         if answer.status().is_success() { Ok(()) } else { bail!("the webhook answered {}", answer.status()) }
     }
 

@@ -1,5 +1,6 @@
-//! `omnistream serve` as a process of its own, so that its memory is its own.
+//! Servers as processes of their own, so that their memory and their threads are their own.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Program {
     child: Child,
     pub base: String,
-    data_dir: std::path::PathBuf,
+    data_dir: PathBuf,
 }
 
 impl Program {
@@ -31,8 +32,21 @@ impl Program {
     /// # Errors
     /// When it ends, or does not listen in time.
     pub async fn start(database_url: &str, graph: &GraphServer) -> Result<Self> {
-        let data_dir = std::env::temp_dir().join(format!("omnistream-bench-{}", std::process::id()));
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::start_with(database_url, graph, &[]).await
+    }
+
+    /// With further settings, as environment variables.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub async fn start_with(
+        database_url: &str,
+        graph: &GraphServer,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let data_dir = data_dir();
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .arg("serve")
             .env("DATABASE_URL", database_url)
             .env("OMNISTREAM_DATA_DIR", &data_dir)
@@ -46,10 +60,23 @@ impl Program {
             .env("META_API_URL", &graph.url)
             .env("META_APP_SECRET", APP_SECRET)
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting omnistream serve")?;
+            .envs(settings.iter().copied());
+        Self::launch(command, data_dir).await
+    }
+
+    /// Starts the server that the others are compared with; it ends with this value.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub async fn bare() -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "bare"]);
+        Self::launch(command, data_dir()).await
+    }
+
+    async fn launch(mut command: Command, data_dir: PathBuf) -> Result<Self> {
+        let mut child =
+            command.stdout(Stdio::piped()).kill_on_drop(true).spawn().context("starting a server")?;
         let stdout = child.stdout.take().context("the program's output is piped")?;
         let mut lines = BufReader::new(stdout).lines();
         let listening = async {
@@ -58,10 +85,9 @@ impl Program {
                     return Ok(base.to_owned());
                 }
             }
-            bail!("omnistream serve ended before it listened")
+            bail!("the server ended before it listened")
         };
-        let base =
-            tokio::time::timeout(START_LIMIT, listening).await.context("waiting for omnistream serve")??;
+        let base = tokio::time::timeout(START_LIMIT, listening).await.context("waiting for a server")??;
         // Keeps the pipe open and empty for as long as the process lives.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self { child, base, data_dir })
@@ -99,4 +125,9 @@ impl Program {
         }
         if ended.success() { Ok(()) } else { bail!("omnistream serve ended with {ended}") }
     }
+}
+
+/// What a server keeps outside of the database for one run.
+fn data_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("omnistream-bench-{}", std::process::id()))
 }
