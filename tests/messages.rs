@@ -80,6 +80,24 @@ async fn who_does_not_wait_is_told_the_same_id() {
     assert_eq!((&sent["_id"], &sent["created_at"]), (&listed["_id"], &listed["created_at"]));
 }
 
+/// The server died after the log had the message, and others were sent before the client came again.
+#[tokio::test]
+async fn who_comes_again_without_waiting_is_told_the_first_id() {
+    let (mut server, tenant, conversation) = started().await;
+    // Nothing is projected from here on.
+    server.restart("api", || ()).await;
+    let mut hasty = tenant.admin.with_header("prefer", "respond-async");
+    hasty.base.clone_from(&server.process.base);
+    let keyed = hasty.with_header("idempotency-key", "answer-1");
+    let sent = send_text(&keyed, &conversation, "Sekali saja").await.expect(StatusCode::CREATED);
+    send_text(&hasty, &conversation, "Lain").await.expect(StatusCode::CREATED);
+    let lost =
+        "UPDATE idempotency_keys SET status = NULL, answer = NULL, lease_until = now() - interval '1 minute'";
+    assert_eq!(sqlx::query(lost).execute(&mut server.sql().await).await.unwrap().rows_affected(), 1);
+    let again = send_text(&keyed, &conversation, "Sekali saja").await.expect(StatusCode::CREATED);
+    assert_eq!((&again["_id"], &again["created_at"]), (&sent["_id"], &sent["created_at"]));
+}
+
 #[tokio::test]
 async fn pages_go_back_in_time_while_messages_arrive() {
     let (server, tenant, conversation) = started().await;

@@ -211,7 +211,7 @@ async fn send(
     let row = query::message(&mut *ctx.reader().await?, ctx.tenant_id(), outbound.message_id).await?;
     Ok(Created(match row {
         Some(row) => shown(&ctx, row),
-        None => not_yet_readable(&ctx, conversation_id, &outbound, &decided),
+        None => not_yet_readable(&ctx, conversation_id, &outbound, &decided).await?,
     }))
 }
 
@@ -281,15 +281,17 @@ fn shown(ctx: &Ctx, row: MessageRow) -> Message {
     }
 }
 
-/// For a client that did not want to wait until it can be read.
-fn not_yet_readable(
+/// For a client that did not want to wait until it can be read. When it was queued is asked of the log, since the request
+/// may be the repetition of one whose answer got lost, and the conversation may have moved on.
+async fn not_yet_readable(
     ctx: &Ctx,
     conversation_id: Uuid,
     outbound: &Outbound,
     decided: &Decided<State>,
-) -> Message {
-    let queued_at = decided.state.last_message_at.unwrap_or_default();
-    Message {
+) -> Answer<Message> {
+    let recorded_at = ctx.app.store().recorded_at(decided.log_id, decided.position).await?;
+    let queued_at = recorded_at.ok_or_else(|| Problem::internal("a command without its event"))?;
+    Ok(Message {
         id: object_id(queued_at, decided.position),
         conversation_id,
         direction: DirectionName::Outbound,
@@ -300,7 +302,7 @@ fn not_yet_readable(
         sender_phone: None,
         error_message: None,
         created_at: queued_at,
-    }
+    })
 }
 
 fn to_wire(ctx: &Ctx, content: &MessageContent) -> Value {

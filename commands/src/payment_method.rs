@@ -171,6 +171,6 @@ mod tests {
     fn what_a_gateway_knows_as_one_is_on_file_once_and_can_come_back() {
         let claimed = &added(false, Some(OTHER)).claims[0];
         assert_eq!((claimed.scope, claimed.key.as_str()), (METHOD, "manual:transfer"));
-        assert_eq!(remove(&existing(false), ID, None).unwrap().releases, [claimed.clone()]);
+        assert_eq!(remove(&existing(false), ID, None).unwrap().releases, std::slice::from_ref(claimed));
     }
 }

@@ -13,6 +13,7 @@ mod tenants;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -136,6 +137,19 @@ impl Store {
         let sql = "SELECT max(position) FROM events WHERE log_id = $1 AND command_id = $2 AND tenant_id = $3";
         let position = sqlx::query_scalar(sql).bind(log_id).bind(command_id).bind(tenant_id);
         Ok(position.fetch_one(&self.0.pool).await?)
+    }
+
+    /// When the event at a position was recorded.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn recorded_at(
+        &self,
+        log_id: i16,
+        position: i64,
+    ) -> Result<Option<DateTime<Utc>>, CommandError> {
+        let sql = "SELECT recorded_at FROM events WHERE log_id = $1 AND position = $2";
+        Ok(sqlx::query_scalar(sql).bind(log_id).bind(position).fetch_optional(self.pool()).await?)
     }
 
     /// Seals and appends, without deciding anything.
