@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_omnistream");
 /// Long enough for a loaded machine; a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 pub const PASSWORD: &str = "correct horse";
 pub const SUPER_ADMIN: (&str, &str) = ("root@example.com", "platform secret");
 
