@@ -291,7 +291,7 @@ async fn searches_use_their_index_behind_the_wall() {
         (
             "messages",
             "messages_search",
-            "SELECT count(*) FROM read.find_messages(md5('4711'), NULL, NULL, 20)",
+            "SELECT counted FROM read.search_messages(md5('4711'), NULL, NULL, 20, 20)",
         ),
     ] {
         let before = scans(&mut watching, table, index).await;

@@ -168,8 +168,9 @@ async fn list(
     let filter = ConversationFilter::from(wanted);
     let page = Page { limit: paging.limit(), offset: paging.offset() };
     let mut db = ctx.reader().await?;
-    let found = query::conversations(&mut db, ctx.tenant_id(), &filter, order, page).await?;
-    let total = ctx.total(query::count_conversations(&mut db, &filter, COUNT_LIMIT).await?);
+    let (found, counted) =
+        query::conversations(&mut db, ctx.tenant_id(), &filter, order, page, COUNT_LIMIT).await?;
+    let total = ctx.total(counted);
     let conversations = found.into_iter().map(Into::into).collect();
     Ok(Json(ConversationPage { conversations, numbers: paging.numbers(total) }))
 }

@@ -9,10 +9,10 @@
 //! | conversations: none, or `sort_by` | `conversations_recent`, `_created`, `_unread` |
 //! | `status`, `channel`, agent, division | `conversations_status`, `_channel`, `_agent`, `_division` |
 //! | `unassigned` | `conversations_unassigned` (partial) |
-//! | `tag` | `conversations_tags` (GIN); one on more than 10,000 conversations: the order's index |
+//! | `tag` | `conversations_tags` (GIN); the page of one on more than 10,000 conversations: the order's index |
 //! | `search` | `contacts_search` (trigrams) then `conversations_contact`; frequent text: the order's index |
 //! | contacts: none, `channel`, `tag`, `search` | `contacts_created`, `_channel`, `_tags`, `_search` |
-//! | messages: conversation, search | `messages_conversation`, `messages_search` (GIN) |
+//! | messages: conversation, search | `messages_conversation`, `messages_search` (GIN); frequent words: `messages_object_id` |
 //!
 //! Of several filters the planner takes the one that leaves the fewest rows.
 
@@ -211,45 +211,17 @@ pub async fn writable(
     }))
 }
 
+/// A page of the conversations that there are, and how many, counting no further than `at_most`.
 pub async fn conversations(
     db: &mut PgConnection,
     tenant_id: Uuid,
     filter: &ConversationFilter,
     order: Order,
     page: Page,
-) -> Result<Vec<ConversationWithContact>, sqlx::Error> {
-    let found = format!(
-        "read.find_conversations($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) WITH ORDINALITY AS found (id, place)
-         CROSS JOIN LATERAL ({} WHERE t.tenant_id = $1 AND t.id = found.id) r",
-        rows::<ConversationRow>()
-    );
-    let found: Vec<WithContact> =
-        sqlx::query_as(AssertSqlSafe(with_contacts(&found, "ORDER BY found.place")))
-            .bind(tenant_id)
-            .bind(filter.status.map(ConversationStatus::as_str))
-            .bind(filter.channel.map(Channel::as_str))
-            .bind(filter.assigned_agent_id)
-            .bind(filter.unassigned)
-            .bind(filter.division_id)
-            .bind(&filter.tag)
-            .bind(&filter.search)
-            .bind(order.by.column())
-            .bind(order.ascending)
-            .bind(page.limit)
-            .bind(page.offset)
-            .fetch_all(db)
-            .await?;
-    Ok(found.into_iter().map(Into::into).collect())
-}
-
-/// How many conversations there are, counting no further than `at_most`.
-pub async fn count_conversations(
-    db: &mut PgConnection,
-    filter: &ConversationFilter,
     at_most: i64,
-) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT count(*) FROM read.find_conversations($1, $2, $3, $4, $5, $6, $7, NULL, false, $8, 0)",
+) -> Result<(Vec<ConversationWithContact>, i64), sqlx::Error> {
+    let (ids, counted): (Vec<Uuid>, i64) = sqlx::query_as(
+        "SELECT ids, counted FROM read.list_conversations($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(filter.status.map(ConversationStatus::as_str))
     .bind(filter.channel.map(Channel::as_str))
@@ -258,9 +230,22 @@ pub async fn count_conversations(
     .bind(filter.division_id)
     .bind(&filter.tag)
     .bind(&filter.search)
+    .bind(order.by.column())
+    .bind(order.ascending)
+    .bind(page.limit)
+    .bind(page.offset)
     .bind(at_most)
-    .fetch_one(db)
-    .await
+    .fetch_one(&mut *db)
+    .await?;
+    let found = format!(
+        "unnest($2::uuid[]) WITH ORDINALITY AS found (id, place)
+         CROSS JOIN LATERAL ({} WHERE t.tenant_id = $1 AND t.id = found.id) r",
+        rows::<ConversationRow>()
+    );
+    let sql = with_contacts(&found, "ORDER BY found.place");
+    let found: Vec<WithContact> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(tenant_id).bind(ids).fetch_all(db).await?;
+    Ok((found.into_iter().map(Into::into).collect(), counted))
 }
 
 /// All conversations of a contact, the latest first; there is one for each account that it wrote to.
@@ -337,11 +322,10 @@ pub async fn search_messages(
     at_most: i64,
 ) -> Result<(Vec<MessageRow>, i64), sqlx::Error> {
     let sql = format!(
-        "WITH found AS MATERIALIZED (
-             SELECT id, place FROM read.find_messages($2, $3, $4, $5) WITH ORDINALITY AS found (id, place))
-         SELECT coalesce(jsonb_agg(r ORDER BY f.place), '[]'), (SELECT count(*) FROM found)
-         FROM (SELECT id, place FROM found WHERE place <= $6) f
-         CROSS JOIN LATERAL ({} WHERE t.tenant_id = $1 AND t.id = f.id) r",
+        "SELECT coalesce(jsonb_agg(r ORDER BY f.place) FILTER (WHERE r.id IS NOT NULL), '[]'), max(s.counted)
+         FROM read.search_messages($2, $3, $4, $6, $5) s
+         LEFT JOIN LATERAL unnest(s.ids) WITH ORDINALITY AS f (id, place) ON true
+         LEFT JOIN LATERAL ({} WHERE t.tenant_id = $1 AND t.id = f.id) r ON true",
         rows::<MessageRow>()
     );
     let (Json(messages), counted) = sqlx::query_as(AssertSqlSafe(sql))
