@@ -1,6 +1,7 @@
 //! Finding the database, checking that it keeps its promises, and bringing its schema up to date.
 
 mod promises;
+mod statistics;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -8,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use commands::Store;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
@@ -59,6 +61,12 @@ impl Database {
                 }
             }
         });
+    }
+
+    /// Keeps plans good while the first events come; ends when `stopping` is cancelled.
+    pub fn keep_statistics(&self, store: &Store, stopping: CancellationToken) {
+        let (pool, progress) = (self.pool.clone(), Arc::clone(store.progress()));
+        tokio::spawn(statistics::look_after(pool, progress, store.logs().to_vec(), stopping));
     }
 
     /// Gives everything back; the last user of our own server stops it.

@@ -55,7 +55,9 @@ impl System {
         }
         let store = Store::open(database.pool.clone(), clock, &secret).await?;
         let projections = projections::all().into_iter().chain(worker::managers()).map(Arc::new).collect();
-        Ok(Self { store, projections, stopping: CancellationToken::new(), database })
+        let stopping = CancellationToken::new();
+        database.keep_statistics(&store, stopping.clone());
+        Ok(Self { store, projections, stopping, database })
     }
 
     /// The API on this system.

@@ -10,7 +10,8 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::support::cluster::TestDatabase;
-use crate::support::{Process, Server, command};
+use crate::support::whatsapp::{self, Number};
+use crate::support::{Process, Server, command, eventually};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -153,4 +154,23 @@ async fn an_older_version_keeps_away_from_a_schema_that_it_would_break_on() {
     let server = Server::start().await;
     newer_migration(&server, "breaking change of the log").await;
     refused(&migrate(&server.database.owner_url), &["newer version", "999999"]);
+}
+
+/// What was planned for empty tables would read them from end to end until PostgreSQL looks, about once a minute.
+#[tokio::test]
+async fn a_log_that_fills_up_soon_after_the_start_is_analyzed() {
+    let server = Server::start().await;
+    let mut owner = PgConnection::connect(&server.database.owner_url).await.expect("a connection");
+    run(&mut owner, "ALTER TABLE events SET (autovacuum_enabled = off)").await;
+    let number = Number::connect(&server.tenant().await).await;
+    let texts = (0..100).map(|n| whatsapp::text(&whatsapp::customer(), &format!("Halo {n}"))).collect();
+    assert_eq!(number.deliver(vec![number.messages(texts)]).await.status, StatusCode::OK);
+    let server = &server;
+    eventually("the log is analyzed", || async move {
+        let analyzed = "SELECT last_analyze IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'events'";
+        let mut sql = server.sql().await;
+        let is_so: bool = sqlx::query_scalar(analyzed).fetch_one(&mut sql).await.expect("statistics");
+        is_so.then_some(())
+    })
+    .await;
 }

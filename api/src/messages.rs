@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use commands::message::{self, Outbound};
-use commands::store::Decided;
 use commands::{Refusal, contact, wa_template};
 use domain::billing::LimitName;
 use domain::channel::Channel;
@@ -208,10 +207,18 @@ async fn send(
     };
     let decided =
         ctx.execute::<State>(conversation_id, |state| message::queue(state, &rule, now, &outbound)).await?;
+    if let Some(queued_at) = decided.at {
+        return Ok(Created(as_queued(&ctx, conversation_id, outbound, queued_at, decided.position)));
+    }
+    // It was queued before, by a request whose answer got lost, and may have been sent in the meantime.
     let row = query::message(&mut *ctx.reader().await?, ctx.tenant_id(), outbound.message_id).await?;
     Ok(Created(match row {
         Some(row) => shown(&ctx, row),
-        None => not_yet_readable(&ctx, conversation_id, &outbound, &decided).await?,
+        None => {
+            let recorded_at = ctx.app.store().recorded_at(decided.log_id, decided.position).await?;
+            let queued_at = recorded_at.ok_or_else(|| Problem::internal("a command without its event"))?;
+            as_queued(&ctx, conversation_id, outbound, queued_at, decided.position)
+        }
     }))
 }
 
@@ -281,18 +288,16 @@ fn shown(ctx: &Ctx, row: MessageRow) -> Message {
     }
 }
 
-/// For a client that did not want to wait until it can be read. When it was queued is asked of the log, since the request
-/// may be the repetition of one whose answer got lost, and the conversation may have moved on.
-async fn not_yet_readable(
+/// The message as the log has it, before anything became of it.
+fn as_queued(
     ctx: &Ctx,
     conversation_id: Uuid,
-    outbound: &Outbound,
-    decided: &Decided<State>,
-) -> Answer<Message> {
-    let recorded_at = ctx.app.store().recorded_at(decided.log_id, decided.position).await?;
-    let queued_at = recorded_at.ok_or_else(|| Problem::internal("a command without its event"))?;
-    Ok(Message {
-        id: object_id(queued_at, decided.position),
+    outbound: Outbound,
+    queued_at: DateTime<Utc>,
+    position: i64,
+) -> Message {
+    Message {
+        id: object_id(queued_at, position),
         conversation_id,
         direction: DirectionName::Outbound,
         r#type: outbound.content.kind().to_owned(),
@@ -302,7 +307,7 @@ async fn not_yet_readable(
         sender_phone: None,
         error_message: None,
         created_at: queued_at,
-    })
+    }
 }
 
 fn to_wire(ctx: &Ctx, content: &MessageContent) -> Value {

@@ -103,7 +103,7 @@ async fn of_log(ctx: &Ctx, id: Uuid, version: i64, transfer_id: Uuid) -> Answer<
     let Some(mut event) = events.into_iter().next() else { return Ok(None) };
     let keys = store.vault().keys_of(std::iter::once((tenant_id, &event.body))).await?;
     keys.open(tenant_id, &mut event.body);
-    let body = ConversationEvent::decode(&event.event_type, event.schema_version, event.body.clone());
+    let body = ConversationEvent::decode(&event.event_type, event.schema_version, &event.body);
     Ok(match body.map_err(Problem::internal)? {
         ConversationEvent::Transferred(transfer) if transfer.transfer_id == transfer_id => {
             Some(TransferRow::of(tenant_id, id, event.recorded_at, *transfer))

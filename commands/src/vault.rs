@@ -101,7 +101,8 @@ impl Vault {
         }
         let mut keys = HashMap::new();
         for subject in subjects {
-            keys.insert(subject, self.key_for_sealing((tenant_id, subject)).await?);
+            // Boxed, since every append carries this future and few look for a key.
+            keys.insert(subject, Box::pin(self.key_for_sealing((tenant_id, subject))).await?);
         }
         seal_with(tenant_id, payload, |subject| keys.get(&subject))
     }
@@ -291,6 +292,10 @@ fn seal_with<'k>(
 }
 
 impl Keys {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Replaces every envelope whose key exists by the value in the clear; erased ones and secrets stay sealed.
     pub fn open(&self, tenant_id: Uuid, payload: &mut Value) {
         self.rewrite(tenant_id, payload, |subject, clear| json!({ PERSONAL: clear, SUBJECT: subject }));

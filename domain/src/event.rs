@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::{tagged, upcast};
+
 /// The tenant that owns what belongs to no customer: organizations, super-admins, plans.
 pub const PLATFORM_TENANT: Uuid = Uuid::from_u128(1);
 
@@ -145,11 +147,10 @@ pub trait EventBody: Serialize + DeserializeOwned + Clone + std::fmt::Debug + Se
     ///
     /// # Errors
     /// When the payload does not fit the event type: the event is poison for whoever reads it.
-    fn decode(event_type: &str, schema_version: i16, payload: Value) -> Result<Self, serde_json::Error> {
-        let payload = crate::upcast::upcast(event_type, schema_version, payload);
+    fn decode(event_type: &str, schema_version: i16, payload: &Value) -> Result<Self, serde_json::Error> {
+        let payload = upcast::upcast(event_type, schema_version, payload);
         let unit = payload.as_object().is_some_and(serde_json::Map::is_empty);
-        let tagged = json!({ "type": event_type, "data": payload });
-        serde_json::from_value(tagged)
-            .or_else(|e| if unit { serde_json::from_value(json!({ "type": event_type })) } else { Err(e) })
+        tagged::read(event_type, Some(&payload))
+            .or_else(|e| if unit { tagged::read(event_type, None) } else { Err(e) })
     }
 }

@@ -46,6 +46,7 @@ pub mod sla_policy;
 pub mod subscription;
 pub mod super_admin;
 pub mod tag;
+mod tagged;
 pub mod tenant_settings;
 pub mod upcast;
 pub mod wa_template;

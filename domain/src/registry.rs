@@ -83,7 +83,7 @@ const fn stream<A: Aggregate<Event: JsonSchema>>() -> StreamKind {
     StreamKind {
         name: A::STREAM,
         fold: fold_json::<A>,
-        rewrite: |event_type, version, payload| Ok(A::Event::decode(event_type, version, payload)?.encode()),
+        rewrite: |event_type, version, payload| Ok(A::Event::decode(event_type, version, &payload)?.encode()),
         schema_version: A::Event::schema_version,
         schema: schema_of::<A::Event>,
     }
@@ -107,7 +107,7 @@ fn fold_json<A: Aggregate>(
     let mut state: A = state.map(serde_json::from_value).transpose()?.unwrap_or_default();
     let mut last_seen = None;
     for (index, event) in events.iter().enumerate() {
-        let body = A::Event::decode(&event.event_type, event.schema_version, event.body.clone())?;
+        let body = A::Event::decode(&event.event_type, event.schema_version, &event.body)?;
         state.evolve(&body, event.context());
         if A::is_seen(&body) {
             last_seen = Some(index);

@@ -193,7 +193,7 @@ pub async fn of_log<A: Aggregate>(
         let last_page = (events.len() as i64) < OF_LOG_PAGE;
         for event in events {
             let (at, context) = (event.recorded_at, event.context());
-            let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
+            let body = A::Event::decode(&event.event_type, event.schema_version, &event.body)
                 .map_err(CommandError::failed)?;
             let document = document.get_or_insert_with(|| Document {
                 id,

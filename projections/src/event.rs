@@ -21,6 +21,6 @@ pub enum FoldError {
 /// # Errors
 /// When the payload does not fit the type.
 pub fn decode<E: EventBody>(event: &Event) -> Result<E, FoldError> {
-    E::decode(&event.event_type, event.schema_version, event.body.clone())
+    E::decode(&event.event_type, event.schema_version, &event.body)
         .map_err(|e| FoldError::Decode(event.event_type.clone(), e))
 }

@@ -23,11 +23,11 @@ use crate::table::{Changes, Rows, delete_sql, load_sql};
 /// For the session of a group:
 ///
 /// - not synced, as every projection;
-/// - planned once, since every statement looks rows up by their keys;
+/// - planned once, and for one key after the other, since every statement looks rows up by their keys;
 /// - soon giving way: a statement locks its tables before the checkpoints, and a rebuild's switch, which waits longer,
 ///   the other way round.
-const SESSION: &str =
-    "SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan; SET lock_timeout = '50ms'";
+const SESSION: &str = "SET synchronous_commit = off; SET lock_timeout = '50ms'; SET plan_cache_mode = force_generic_plan; \
+     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// The way into the group of a log.
 #[derive(Clone)]

@@ -58,8 +58,8 @@ pub async fn run(settings: &Settings, database: &BenchDatabase, options: &Option
     }
     report.findings = options.waiting.iter().filter_map(|callers| finding(&report, *callers)).collect();
     report.note(format!(
-        "each event is a row of 15 columns and 5 indexes with a payload of {payload_bytes} bytes; callers and database \
-         share this machine's processors"
+        "each event is a row with a payload of {payload_bytes} bytes in a table with the log's indexes; callers and \
+         database share this machine's processors"
     ));
     if options.waiting.iter().any(|callers| *callers > connections as usize) {
         report.note(format!(

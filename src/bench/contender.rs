@@ -107,16 +107,20 @@ impl Ring {
     /// Whatever keeps the event from being written.
     pub async fn write(&self, contender: Contender, caller: usize) -> Result<()> {
         let Shared { tenants, streams, .. } = self.0.as_ref();
+        // Boxed: the largest of them would be copied about for each call of any.
         match contender {
-            Contender::Plain => self.insert().await,
-            Contender::OwnStreams => self.append(tenants[0], ids::new_id(), Expected::Version(0)).await,
+            Contender::Plain => Box::pin(self.insert()).await,
+            Contender::OwnStreams => {
+                Box::pin(self.append(tenants[0], ids::new_id(), Expected::Version(0))).await
+            }
             Contender::FewStreams => {
-                self.append(tenants[0], streams[caller % FEW_STREAMS], Expected::Any).await
+                Box::pin(self.append(tenants[0], streams[caller % FEW_STREAMS], Expected::Any)).await
             }
             Contender::AllLogs => {
-                self.append(tenants[caller % tenants.len()], ids::new_id(), Expected::Version(0)).await
+                let tenant = tenants[caller % tenants.len()];
+                Box::pin(self.append(tenant, ids::new_id(), Expected::Version(0))).await
             }
-            Contender::Command => self.command(tenants[0]).await,
+            Contender::Command => Box::pin(self.command(tenants[0])).await,
         }
     }
 

@@ -121,7 +121,7 @@ impl Replay {
         let before = subscription.contract.as_ref().and_then(|contract| contract.mrr().unwrap());
         *version += 1;
         let context = Context { stream_id: happened.stream_id, version: *version, at: happened.at };
-        let event = SubscriptionEvent::decode(&happened.event_type, 1, happened.payload.clone()).unwrap();
+        let event = SubscriptionEvent::decode(&happened.event_type, 1, &happened.payload).unwrap();
         subscription.evolve(&event, context);
         let after = subscription.contract.as_ref().and_then(|contract| contract.mrr().unwrap());
         if let (Some(lost), None) = (before, after) {
@@ -130,7 +130,7 @@ impl Replay {
     }
 
     fn apply_invoice(&mut self, happened: &Happened) {
-        match InvoiceEvent::decode(&happened.event_type, 1, happened.payload.clone()).unwrap() {
+        match InvoiceEvent::decode(&happened.event_type, 1, &happened.payload).unwrap() {
             InvoiceEvent::Paid(payment) => {
                 let month = Month::of(happened.at);
                 self.paid.insert(happened.stream_id, month);

@@ -40,7 +40,7 @@ async fn follow(pool: PgPool, log_id: i16, finished: Arc<AtomicBool>) -> Vec<Uui
 }
 
 /// What one writer was told: its events, and the claims that it got.
-async fn write(store: Store, writer: u128) -> (Vec<Recorded<Value>>, Vec<String>) {
+async fn write(store: Store, writer: u128) -> (Vec<Arc<Recorded<Value>>>, Vec<String>) {
     let tenant_id = tenant(writer % 3);
     let (mut events, mut won) = (Vec::new(), Vec::new());
     for n in 0..COMMANDS {
@@ -81,7 +81,7 @@ async fn storm(logs: &Logs, stores: &[Store]) {
         "the reader saw every event"
     );
     let acknowledged: HashMap<i64, &Recorded<Value>> =
-        told.iter().flat_map(|(events, _)| events).map(|event| (event.position, event)).collect();
+        told.iter().flat_map(|(events, _)| events).map(|event| (event.position, event.as_ref())).collect();
     assert_eq!(acknowledged.len(), log.len());
     assert!(log.iter().all(|row| acknowledged[&row.event.position] == &row.event), "answered as stored");
     let won: Vec<&String> = told.iter().flat_map(|(_, keys)| keys).collect();

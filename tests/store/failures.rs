@@ -131,16 +131,18 @@ async fn in_one_batch(logs: &Logs, store: &Store, batch: Vec<Append>) -> Vec<Res
 async fn a_full_queue_is_refused_at_once_and_what_was_accepted_is_written() {
     let logs = Logs::start().await;
     let store = logs.store().await;
-    let excess = 50;
-    let sent = QUEUE_LIMIT + excess;
+    // Beside those that wait, a batch may be on its way, and the next one gathered.
+    let beside = 2 * MAX_BATCH;
+    let sent = QUEUE_LIMIT + beside + 50;
     let batch = (0..sent).map(|n| fact(tenant(0), Uuid::from_u128(n as u128 % 5), added(1))).collect();
     let outcomes = in_one_batch(&logs, &store, batch).await;
     let busy = outcomes.iter().filter(|o| matches!(o, Err(CommandError::Busy))).count();
     let written = outcomes.iter().filter(|o| matches!(o, Ok(Outcome::Appended(_)))).count();
-    assert_eq!((busy, written), (excess, QUEUE_LIMIT));
+    assert!((50..=50 + beside).contains(&busy), "{busy} were refused");
+    assert_eq!(written, sent - busy);
     let log = read_log(store.pool(), store.log_of(tenant(0)).await.unwrap()).await;
     check_log(&log);
-    assert_eq!(log.len(), QUEUE_LIMIT + 1);
+    assert_eq!(log.len(), written + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,7 +51,7 @@ impl Billing {
             let is_last = (page.len() as i64) < PAGE;
             for event in page {
                 let at = event.recorded_at;
-                let body = OrganizationEvent::decode(&event.event_type, event.schema_version, event.body);
+                let body = OrganizationEvent::decode(&event.event_type, event.schema_version, &event.body);
                 history.push((body.map_err(CommandError::failed)?, at));
             }
             if is_last {

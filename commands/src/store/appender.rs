@@ -1,15 +1,21 @@
 //! Group commit: one task per log and process writes whatever queued while the previous commit was syncing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
 use sqlx::types::Json;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Encode, PgConnection, PgPool, Postgres, Type};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::batch::{Append, Claim, Facts, Outcome, Plan, Prepared, Row};
+use super::feed::Feed;
 use super::memory::Memory;
 use crate::CommandError;
 use crate::clock::Clock;
@@ -18,13 +24,17 @@ use crate::store::{HEAD, Progress};
 
 /// Commands in one commit: larger batches only add latency to the first of them.
 pub const MAX_BATCH: usize = 256;
-/// Commands that may wait for a log; one more is refused at once.
+/// Commands that may wait for a log beside the batches on their way; one more is refused at once.
 pub const QUEUE_LIMIT: usize = 2048;
+/// Batches of a log on their way at once: one that is written, and one that waits for it at the database.
+const LANES: usize = 2;
+/// Fewer commands than this wait until nothing is on its way: a transaction for them alone would slow down all others.
+const WORTH_A_LANE: usize = 32;
 /// How often a batch is tried when the database fails under it. Command ids make a repetition harmless.
 const MAX_TRIES: u32 = 3;
 
-/// Planned once: whatever the arrays' lengths, all is looked up by keys.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan";
+/// Planned once, and for one key after the other: all is looked up by keys, however many there are.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 struct Pending {
     command: Prepared,
@@ -38,9 +48,25 @@ pub struct Appender {
 }
 
 impl Appender {
-    pub(super) fn start(log_id: i16, pool: PgPool, clock: Clock, progress: Arc<Progress>) -> Self {
+    pub(super) fn start(
+        log_id: i16,
+        pool: PgPool,
+        clock: Clock,
+        progress: Arc<Progress>,
+        feed: Arc<Feed>,
+    ) -> Self {
         let (queue, incoming) = mpsc::channel(QUEUE_LIMIT);
-        let writer = Writer { log_id, pool, clock, progress, connection: None, memory: Memory::new() };
+        let memory = Arc::new(Mutex::new(Memory::new()));
+        let lane = || Lane {
+            log_id,
+            pool: pool.clone(),
+            clock: clock.clone(),
+            progress: Arc::clone(&progress),
+            feed: Arc::clone(&feed),
+            connection: None,
+            memory: Arc::clone(&memory),
+        };
+        let writer = Writer { resting: std::iter::repeat_with(lane).take(LANES).collect() };
         tokio::spawn(writer.run(incoming));
         Self { queue }
     }
@@ -57,28 +83,55 @@ impl Appender {
     }
 }
 
-/// What writes one log for this process.
+/// What writes one log for this process. While the database works on a batch the next one is gathered, and sent after it
+/// as soon as it is worth a transaction of its own, so that neither waits for the other.
 struct Writer {
-    log_id: i16,
-    pool: PgPool,
-    clock: Clock,
-    progress: Arc<Progress>,
-    /// Kept outside of the pool: requests that hold every pooled connection must not starve the log.
-    connection: Option<PgConnection>,
-    memory: Memory,
+    resting: Vec<Lane>,
 }
 
 impl Writer {
     async fn run(mut self, mut incoming: mpsc::Receiver<Pending>) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
-        while incoming.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            let (commands, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|p| (p.command, p.reply)).unzip();
-            metrics::histogram!("append_batch_commands")
-                .record(f64::from(u32::try_from(commands.len()).unwrap_or(0)));
-            for (reply, outcome) in replies.into_iter().zip(self.append(&commands).await) {
-                let _ = reply.send(outcome); // whoever stopped waiting finds its events in the log
+        let mut flying = FuturesUnordered::new();
+        let mut gathered = Vec::with_capacity(MAX_BATCH);
+        let mut is_open = true;
+        while is_open || !flying.is_empty() {
+            let room = MAX_BATCH - gathered.len();
+            tokio::select! {
+                Some(lane) = flying.next(), if !flying.is_empty() => self.resting.push(lane),
+                taken = incoming.recv_many(&mut gathered, room), if is_open && room > 0 => is_open = taken > 0,
+            }
+            let enough = if flying.is_empty() { 1 } else { WORTH_A_LANE };
+            if gathered.len() >= enough
+                && let Some(lane) = self.resting.pop()
+            {
+                let batch = std::mem::replace(&mut gathered, Vec::with_capacity(MAX_BATCH));
+                flying.push(lane.answer(batch));
             }
         }
+    }
+}
+
+/// A connection to the log. Of the lanes of a log only one writes at a time; the database lets them take turns.
+struct Lane {
+    log_id: i16,
+    pool: PgPool,
+    clock: Clock,
+    progress: Arc<Progress>,
+    feed: Arc<Feed>,
+    /// Kept outside of the pool: requests that hold every pooled connection must not starve the log.
+    connection: Option<PgConnection>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Lane {
+    async fn answer(mut self, batch: Vec<Pending>) -> Self {
+        let (commands, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|p| (p.command, p.reply)).unzip();
+        metrics::histogram!("append_batch_commands")
+            .record(f64::from(u32::try_from(commands.len()).unwrap_or(0)));
+        for (reply, outcome) in replies.into_iter().zip(self.append(&commands).await) {
+            let _ = reply.send(outcome); // whoever stopped waiting finds its events in the log
+        }
+        self
     }
 
     /// An outcome per command. A batch that the database refuses for what it contains is written command by command,
@@ -107,6 +160,11 @@ impl Writer {
             tries += 1;
             match self.write(commands).await {
                 Ok((position, outcomes)) => {
+                    for outcome in &outcomes {
+                        if let Outcome::Appended(events) = outcome {
+                            self.feed.offer(self.log_id, events);
+                        }
+                    }
                     self.progress.advance(HEAD, self.log_id, position);
                     return Ok(outcomes);
                 }
@@ -122,8 +180,8 @@ impl Writer {
     }
 
     /// Plans on what is probably so; when the database knows better, on what it says; and when that was outdated again,
-    /// because other processes write to the same streams, under the log's lock. Answers the log's head and an outcome
-    /// per command.
+    /// because others write to the same streams, under the log's lock. Answers the log's head and an outcome per
+    /// command.
     async fn write(&mut self, commands: &[Prepared]) -> Result<(i64, Vec<Outcome>), sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -133,46 +191,47 @@ impl Writer {
                 slot.insert(connection)
             }
         };
-        let plan = |facts: &Facts| {
-            let mut plan = Plan::new(self.log_id, self.clock.now(), facts);
+        let (log_id, clock, memory) = (self.log_id, &self.clock, &self.memory);
+        let plan = |facts: Option<Facts>| {
+            // Held from the guess to what is made of it: the other lane plans on both.
+            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let facts = facts.unwrap_or_else(|| memory.guess(commands));
+            let mut plan = Plan::new(log_id, clock.now(), &facts);
             commands.iter().for_each(|command| plan.add(command));
-            plan
+            memory.expect(&plan);
+            (facts, plan)
         };
-        let mut facts = self.memory.guess(commands);
         failpoint::reached(Failpoint::BeforeAppend).await;
+        let mut known = None;
         for _ in 0..2 {
-            let planned = plan(&facts);
-            match send(connection, self.log_id, &facts, commands, &planned).await? {
-                Answer::Written(before) => return Ok(self.settle(planned, before).await),
-                Answer::Facts(found) => facts = found,
+            let (facts, planned) = plan(known);
+            match send(connection, log_id, &facts, commands, &planned).await? {
+                Answer::Written(before) => return Ok(settle(planned, before).await),
+                Answer::Facts(found) => known = Some(found),
             }
         }
-        tracing::debug!(
-            log_id = self.log_id,
-            "planning under the log's lock: others write to the same streams"
-        );
+        tracing::debug!(log_id, "planning under the log's lock: others write to the same streams");
         let mut tx = connection.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock(7301, $1)")
-            .bind(i32::from(self.log_id))
+            .bind(i32::from(log_id))
             .execute(&mut *tx)
             .await?;
         loop {
-            let planned = plan(&facts);
-            match send(&mut tx, self.log_id, &facts, commands, &planned).await? {
+            let (facts, planned) = plan(known);
+            match send(&mut tx, log_id, &facts, commands, &planned).await? {
                 Answer::Written(before) => {
                     tx.commit().await?;
-                    return Ok(self.settle(planned, before).await);
+                    return Ok(settle(planned, before).await);
                 }
-                Answer::Facts(found) => facts = found,
+                Answer::Facts(found) => known = Some(found),
             }
         }
     }
+}
 
-    async fn settle(&mut self, plan: Plan<'_>, before: i64) -> (i64, Vec<Outcome>) {
-        failpoint::reached(Failpoint::Appended).await;
-        self.memory.learn(&plan);
-        (before + plan.rows.len() as i64, plan.outcomes(before))
-    }
+async fn settle(plan: Plan<'_>, before: i64) -> (i64, Vec<Outcome>) {
+    failpoint::reached(Failpoint::Appended).await;
+    (before + plan.rows.len() as i64, plan.outcomes(before))
 }
 
 /// Whether the database will never take these rows: data that it can't represent, keys that are too long, constraints
@@ -222,13 +281,38 @@ async fn send(
     .bind(column(rows, |row| row.event.schema_version))
     .bind(column(rows, |row| row.event.event_id))
     .bind(column(rows, |row| row.event.command_id))
-    .bind(column(rows, |row| row.metadata))
-    .bind(column(rows, |row| row.payload.text.as_str()))
+    .bind(column(rows, |row| JsonText(row.metadata)))
+    .bind(column(rows, |row| JsonText(&row.payload.text)))
     .bind(column(rows, |row| row.payload.hash.as_slice()))
     .bind(column(rows, |row| row.chain_hash.as_slice()))
     .fetch_one(connection)
     .await?;
     Ok(answer.0)
+}
+
+/// JSON that is written already.
+struct JsonText<'a>(&'a str);
+
+impl Type<Postgres> for JsonText<'_> {
+    fn type_info() -> PgTypeInfo {
+        <Json<()> as Type<Postgres>>::type_info()
+    }
+}
+
+impl PgHasArrayType for JsonText<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        <Json<()> as PgHasArrayType>::array_type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for JsonText<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        /// Of the binary format of jsonb, which is text (PostgreSQL, `jsonb_recv`).
+        const VERSION: u8 = 1;
+        buffer.push(VERSION);
+        buffer.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
 }
 
 /// All that a batch names.

@@ -2,6 +2,7 @@
 //! bad command never harms its neighbours.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::canonical::{self, GENESIS, Hash};
@@ -57,7 +58,7 @@ pub struct Append {
 
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Appended(Vec<Recorded<Value>>),
+    Appended(Vec<Arc<Recorded<Value>>>),
     /// The command is already in the log.
     Duplicate {
         last_position: i64,
@@ -190,7 +191,7 @@ impl<'a> Plan<'a> {
         let mut events = self.rows.into_iter().map(|row| {
             let mut event = row.event;
             event.position += before;
-            event
+            Arc::new(event)
         });
         let place = |place| match place {
             Place::Log(position) => position,

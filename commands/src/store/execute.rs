@@ -4,6 +4,7 @@ use std::any::Any;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use domain::aggregate::Aggregate;
 use domain::event::{EventBody, Metadata};
 use domain::refusal::Refusal;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::batch::{Append, Claim, Expected, NewEvent, Outcome, StreamAppend};
+use super::feed::LoggedEvent;
 use super::load::Loaded;
 use crate::CommandError;
 
@@ -127,6 +129,8 @@ pub struct Decided<A> {
     pub log_id: i16,
     /// The last position written; 0 when nothing was.
     pub position: i64,
+    /// When that was recorded, if it was just now: `None` for what had already happened.
+    pub at: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -156,7 +160,8 @@ impl Store {
                 settled if fresh => {
                     settled?;
                     self.remember(origin.tenant_id, stream_id, &loaded);
-                    return Ok(Decided { state: loaded.state, version: loaded.version, log_id, position: 0 });
+                    let Loaded { state, version, .. } = loaded;
+                    return Ok(Decided { state, version, log_id, position: 0, at: None });
                 }
                 // A cached state may be old: "no" and "already so" are only said about a current one.
                 _ => {
@@ -167,25 +172,23 @@ impl Store {
             };
             match self.append(append).await? {
                 Outcome::Appended(events) => {
-                    let position = events.last().map_or(0, |e| e.position);
+                    let (position, at) =
+                        events.last().map_or((0, None), |e| (e.position, Some(e.recorded_at)));
                     if A::HOLDS_PERSONAL_DATA {
                         // What was written is sealed; the caller wants to see it.
                         let recorded = events.iter().filter(|e| e.stream_id == stream_id);
                         own.iter().zip(recorded).for_each(|(event, e)| loaded.apply(event, e.context()));
                     } else {
-                        apply(&mut loaded, stream_id, events)?;
+                        apply(&mut loaded, stream_id, &events)?;
                     }
                     self.remember(origin.tenant_id, stream_id, &loaded);
-                    return Ok(Decided { state: loaded.state, version: loaded.version, log_id, position });
+                    let Loaded { state, version, .. } = loaded;
+                    return Ok(Decided { state, version, log_id, position, at });
                 }
                 Outcome::Duplicate { last_position } => {
-                    let loaded = self.renew(origin.tenant_id, stream_id, loaded).await?;
-                    return Ok(Decided {
-                        state: loaded.state,
-                        version: loaded.version,
-                        log_id,
-                        position: last_position,
-                    });
+                    let Loaded { state, version, .. } =
+                        self.renew(origin.tenant_id, stream_id, loaded).await?;
+                    return Ok(Decided { state, version, log_id, position: last_position, at: None });
                 }
                 Outcome::Conflict { stream_id: conflicting, actual } => {
                     metrics::counter!("command_conflicts_total").increment(1);
@@ -321,11 +324,11 @@ fn to_append<A: Aggregate>(
 fn apply<A: Aggregate>(
     loaded: &mut Loaded<A>,
     stream_id: Uuid,
-    events: Vec<domain::event::Recorded<serde_json::Value>>,
+    events: &[LoggedEvent],
 ) -> Result<(), CommandError> {
-    for event in events.into_iter().filter(|e| e.stream_id == stream_id) {
+    for event in events.iter().filter(|e| e.stream_id == stream_id) {
         let context = event.context();
-        let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
+        let body = A::Event::decode(&event.event_type, event.schema_version, &event.body)
             .map_err(CommandError::failed)?;
         loaded.apply(&body, context);
     }

@@ -1,8 +1,8 @@
 //! Reading a log in order. Every reader of a process wants the newest events, so they are read and opened once and
 //! kept for a moment; a reader that is further behind asks the database for itself.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use domain::event::Recorded;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
+use super::appender::MAX_BATCH;
 use super::{EVENT_COLUMNS, HEAD, Progress, Store, event_from_row};
 use crate::CommandError;
 
@@ -20,6 +21,8 @@ pub type LoggedEvent = Arc<Recorded<Value>>;
 const PAGE: i64 = 1_000;
 /// The newest events of a log that stay in memory.
 const KEPT: usize = 1_000;
+/// Events of this process that wait for a reader: two full batches.
+const UNREAD: usize = 2 * MAX_BATCH;
 /// How often the logs' heads are looked up, should the word of another process's append be lost.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -58,12 +61,56 @@ impl Window {
     }
 }
 
+/// Events that this process has appended and no reader has read yet, by their positions, as they were written.
+#[derive(Default)]
+struct Own(BTreeMap<i64, LoggedEvent>);
+
+impl Own {
+    fn offer(&mut self, events: &[LoggedEvent]) {
+        self.0.extend(events.iter().map(|event| (event.position, Arc::clone(event))));
+        while self.0.len() > UNREAD {
+            self.0.pop_first();
+        }
+    }
+
+    /// All that follow on a position without a gap. What is before them is not asked for again.
+    fn take_after(&mut self, after: i64) -> Vec<LoggedEvent> {
+        self.0 = self.0.split_off(&(after + 1));
+        let mut next = after;
+        let mut taken = Vec::new();
+        while let Some(event) = self.0.remove(&(next + 1)) {
+            taken.push(event);
+            next += 1;
+        }
+        taken
+    }
+}
+
+#[derive(Default)]
+struct Newest {
+    window: Mutex<Window>,
+    own: std::sync::Mutex<Own>,
+}
+
+impl Newest {
+    fn own(&self) -> std::sync::MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The newest events of each log.
-pub(super) struct Feed(HashMap<i16, Mutex<Window>>);
+pub(super) struct Feed(HashMap<i16, Newest>);
 
 impl Feed {
     pub(super) fn new(logs: &[i16]) -> Self {
-        Self(logs.iter().map(|log| (*log, Mutex::default())).collect())
+        Self(logs.iter().map(|log| (*log, Newest::default())).collect())
+    }
+
+    /// Spares this process's readers the way to the database for what it has just appended.
+    pub(super) fn offer(&self, log_id: i16, events: &[LoggedEvent]) {
+        if let Some(log) = self.0.get(&log_id) {
+            log.own().offer(events);
+        }
     }
 }
 
@@ -78,17 +125,21 @@ impl Store {
         after: i64,
         limit: i64,
     ) -> Result<Vec<LoggedEvent>, CommandError> {
-        let Some(window) = self.0.feed.0.get(&log_id) else {
+        let Some(log) = self.0.feed.0.get(&log_id) else {
             return Err(CommandError::failed("no such log"));
         };
         // Held while the database is asked: whoever comes meanwhile wants the same events.
-        let mut window = window.lock().await;
+        let mut window = log.window.lock().await;
         if after < window.after {
             drop(window);
             return self.fetch_log(log_id, after, limit).await;
         }
         if after >= window.end() {
-            let events = self.fetch_log(log_id, after, PAGE.max(limit)).await?;
+            let own = log.own().take_after(after);
+            let events = match own.is_empty() {
+                true => self.fetch_log(log_id, after, PAGE.max(limit)).await?,
+                false => self.opened(own).await?,
+            };
             window.extend(after, &events);
             let limit = usize::try_from(limit).unwrap_or(0);
             return Ok(events.into_iter().take(limit).collect());
@@ -106,10 +157,18 @@ impl Store {
             .bind(limit)
             .fetch_all(self.pool())
             .await?;
-        let mut events: Vec<Recorded<Value>> = rows.iter().map(event_from_row).collect::<Result<_, _>>()?;
+        let events = rows.iter().map(|row| event_from_row(row).map(Arc::new));
+        self.opened(events.collect::<Result<_, _>>()?).await
+    }
+
+    async fn opened(&self, mut events: Vec<LoggedEvent>) -> Result<Vec<LoggedEvent>, CommandError> {
         let keys = self.vault().keys_of(events.iter().map(|e| (e.tenant_id, &e.body))).await?;
-        events.iter_mut().for_each(|e| keys.open(e.tenant_id, &mut e.body));
-        Ok(events.into_iter().map(Arc::new).collect())
+        if !keys.is_empty() {
+            for event in events.iter_mut().map(Arc::make_mut) {
+                keys.open(event.tenant_id, &mut event.body);
+            }
+        }
+        Ok(events)
     }
 }
 
@@ -181,6 +240,29 @@ mod tests {
         window.extend(0, &events(1..=3));
         window.extend(10, &events(11..=12));
         assert_eq!((window.after, window.end()), (10, 12));
+    }
+
+    #[test]
+    fn own_events_are_handed_out_once_and_only_without_a_gap() {
+        let taken =
+            |own: &mut Own, after| own.take_after(after).iter().map(|e| e.position).collect::<Vec<_>>();
+        let mut own = Own::default();
+        own.offer(&events(4..=5));
+        own.offer(&events(2..=3));
+        assert_eq!(taken(&mut own, 0), [0; 0], "somebody else wrote the first");
+        assert_eq!(taken(&mut own, 1), [2, 3, 4, 5]);
+        assert_eq!(taken(&mut own, 1), [0; 0]);
+        own.offer(&events([6, 8]));
+        assert_eq!(taken(&mut own, 5), [6]);
+        assert_eq!(taken(&mut own, 8), [0; 0]);
+        assert!(own.0.is_empty(), "what was read otherwise is not kept");
+    }
+
+    #[test]
+    fn own_events_that_nobody_reads_do_not_pile_up() {
+        let mut own = Own::default();
+        own.offer(&events(1..=UNREAD as i64 + 3));
+        assert_eq!((own.0.len(), own.0.first_key_value().map(|(position, _)| *position)), (UNREAD, Some(4)));
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Store {
         let more = events.len() as i64 == limit;
         for event in events {
             let context = event.context();
-            let body = A::Event::decode(&event.event_type, event.schema_version, event.body)
+            let body = A::Event::decode(&event.event_type, event.schema_version, &event.body)
                 .map_err(|e| CommandError::failed(format!("event {}: {e}", event.event_id)))?;
             loaded.apply(&body, context);
         }

@@ -49,8 +49,8 @@ impl Memory {
         Facts { recorded_at: self.recorded_at, commands: Vec::new(), streams, claims }
     }
 
-    /// The batch was written.
-    pub fn learn(&mut self, plan: &Plan) {
+    /// The batch is about to be written: the next one is planned on it, and told if it was not.
+    pub fn expect(&mut self, plan: &Plan) {
         self.recorded_at = Some(plan.recorded_at);
         for row in &plan.rows {
             self.heads.put(row.event.stream_id, (row.event.version, row.chain_hash));

@@ -45,7 +45,7 @@ struct Shared {
     tenants: Tenants,
     cache: StateCache,
     turns: Turns,
-    feed: Feed,
+    feed: Arc<Feed>,
 }
 
 impl Store {
@@ -61,13 +61,16 @@ impl Store {
         }
         let vault = Vault::new(pool.clone(), clock.clone(), secret)?;
         let progress = Arc::new(Progress::default());
+        let feed = Arc::new(Feed::new(&logs));
         progress.connect(&pool);
         tokio::spawn(feed::look_for_heads(pool.clone(), Arc::clone(&progress)));
         let appenders = logs
             .iter()
-            .map(|log| (*log, Appender::start(*log, pool.clone(), clock.clone(), Arc::clone(&progress))))
+            .map(|log| {
+                let (progress, feed) = (Arc::clone(&progress), Arc::clone(&feed));
+                (*log, Appender::start(*log, pool.clone(), clock.clone(), progress, feed))
+            })
             .collect();
-        let feed = Feed::new(&logs);
         let tenants = Tenants::new(pool.clone(), logs);
         let (cache, turns) = (StateCache::default(), Turns::default());
         Ok(Self(Arc::new(Shared { pool, clock, vault, progress, appenders, tenants, cache, turns, feed })))

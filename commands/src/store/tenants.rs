@@ -27,6 +27,10 @@ impl Tenants {
         if let Some(log) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&tenant_id) {
             return Ok(*log);
         }
+        Box::pin(self.place(tenant_id)).await
+    }
+
+    async fn place(&self, tenant_id: Uuid) -> Result<i16, CommandError> {
         let slot = usize::try_from(tenant_id.as_u128() % (self.logs.len() as u128)).unwrap_or(0);
         sqlx::query("INSERT INTO tenant_logs (tenant_id, log_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(tenant_id)

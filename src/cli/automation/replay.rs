@@ -93,7 +93,7 @@ async fn as_of<A: Aggregate>(store: &Store, tenant_id: Uuid, id: Uuid, at: DateT
             }
             let context = event.context();
             version = context.version;
-            state.evolve(&A::Event::decode(&event.event_type, event.schema_version, event.body)?, context);
+            state.evolve(&A::Event::decode(&event.event_type, event.schema_version, &event.body)?, context);
         }
         if !full {
             return Ok(state);

@@ -34,7 +34,7 @@ pub(super) async fn take(
     if contact.erased_at.is_some() {
         return Ok(None);
     }
-    let body = ConversationEvent::decode(&event.event_type, event.schema_version, event.body.clone())
+    let body = ConversationEvent::decode(&event.event_type, event.schema_version, &event.body)
         .map_err(CommandError::failed)?;
     let message = match &body {
         ConversationEvent::MessageReceived(message) => Some(message_facts(event, message)),
@@ -96,7 +96,7 @@ async fn around(
         version = last.version;
         for one in page {
             let context = one.context();
-            let body = ConversationEvent::decode(&one.event_type, one.schema_version, one.body)
+            let body = ConversationEvent::decode(&one.event_type, one.schema_version, &one.body)
                 .map_err(CommandError::failed)?;
             before = state.status;
             state.evolve(&body, context);
@@ -118,7 +118,7 @@ async fn first_message(
     };
     let keys = store.vault().keys_of(std::iter::once((next.tenant_id, &next.body))).await?;
     keys.open(next.tenant_id, &mut next.body);
-    let body = ConversationEvent::decode(&next.event_type, next.schema_version, next.body.clone())
+    let body = ConversationEvent::decode(&next.event_type, next.schema_version, &next.body)
         .map_err(CommandError::failed)?;
     Ok(match body {
         ConversationEvent::MessageReceived(message) => Some(message_facts(&next, &message)),

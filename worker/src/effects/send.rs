@@ -86,7 +86,7 @@ async fn event_of(store: &Store, effect: &Claimed) -> Result<ConversationEvent, 
     let mut event = event_from_row(&row)?;
     let keys = store.vault().keys_of(std::iter::once((event.tenant_id, &event.body))).await?;
     keys.open(event.tenant_id, &mut event.body);
-    ConversationEvent::decode(&event.event_type, event.schema_version, event.body)
+    ConversationEvent::decode(&event.event_type, event.schema_version, &event.body)
         .map_err(CommandError::failed)
 }
 

@@ -66,7 +66,7 @@ fn contact_data(id: Uuid, contact: &Contact) -> Value {
 }
 
 fn decoded<E: EventBody>(event: &Event) -> Result<E, CommandError> {
-    E::decode(&event.event_type, event.schema_version, event.body.clone()).map_err(CommandError::failed)
+    E::decode(&event.event_type, event.schema_version, &event.body).map_err(CommandError::failed)
 }
 
 fn media_url(id: &str) -> String {
@@ -164,7 +164,7 @@ async fn conversation_at(store: &Store, event: &Event) -> Result<Conversation, C
         version = last.version;
         for one in page {
             let context = one.context();
-            let body = ConversationEvent::decode(&one.event_type, one.schema_version, one.body)
+            let body = ConversationEvent::decode(&one.event_type, one.schema_version, &one.body)
                 .map_err(CommandError::failed)?;
             state.evolve(&body, context);
         }

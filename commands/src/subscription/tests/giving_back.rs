@@ -65,10 +65,10 @@ impl Books {
         for event in &part.events {
             let (kind, payload) = (&event.event_type, event.payload.clone());
             if part.stream_type == Subscription::STREAM {
-                self.subscription.evolve(&SubscriptionEvent::decode(kind, 1, payload).unwrap(), context);
+                self.subscription.evolve(&SubscriptionEvent::decode(kind, 1, &payload).unwrap(), context);
             } else {
                 let (invoice, version) = self.invoices.entry(part.stream_id).or_default();
-                invoice.evolve(&InvoiceEvent::decode(kind, 1, payload).unwrap(), context);
+                invoice.evolve(&InvoiceEvent::decode(kind, 1, &payload).unwrap(), context);
                 *version += 1;
             }
         }
