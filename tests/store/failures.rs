@@ -12,8 +12,10 @@ use uuid::Uuid;
 
 use super::*;
 
-const WRITERS: u128 = 24;
-const COMMANDS: u128 = 40;
+/// Enough for a batch on its way, and one that is planned on it.
+const WRITERS: u128 = 72;
+const COMMANDS: u128 = 14;
+const STREAMS: u128 = 6;
 
 /// Between two kills.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -57,7 +59,7 @@ async fn a_connection_killed_under_a_batch_loses_nothing_and_doubles_nothing() {
         let store = store.clone();
         tokio::spawn(async move {
             for n in 0..COMMANDS {
-                let mut append = fact(tenant(0), Uuid::from_u128(writer), added(1));
+                let mut append = fact(tenant(0), Uuid::from_u128(writer % STREAMS), added(1));
                 append.command_id = Uuid::from_u128(writer * COMMANDS + n + 1);
                 // A command that was written although its connection died is told apart from a new one.
                 let outcome = insist(&store, append).await;
@@ -90,16 +92,29 @@ impl Blockade {
         Self(connection)
     }
 
-    /// Waits until the appender stands at the lock: what comes now is its next batch.
-    async fn is_felt(&mut self) {
+    /// Waits until so many batches stand at the lock: what comes now is of a later one.
+    async fn is_felt_by(&mut self, batches: i64) {
         let waiting =
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 7301
              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
-        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut self.0).await.unwrap() == 0 {
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut self.0).await.unwrap() < batches {
             assert!(tokio::time::Instant::now() < deadline, "nobody waits for the lock");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// Ends the connection of the batch that has stood there for the longest time.
+    async fn kill_first(&mut self) {
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks
+             WHERE locktype = 'advisory' AND NOT granted AND classid = 7301
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             ORDER BY waitstart LIMIT 1",
+        )
+        .execute(&mut self.0)
+        .await
+        .unwrap();
     }
 
     async fn lift(mut self) {
@@ -115,7 +130,7 @@ async fn in_one_batch(logs: &Logs, store: &Store, batch: Vec<Append>) -> Vec<Res
         let store = store.clone();
         async move { store.append(fact(tenant(0), Uuid::from_u128(0xf), added(1))).await }
     });
-    blockade.is_felt().await;
+    blockade.is_felt_by(1).await;
     let (_, (outcomes, ())) = tokio::join!(first, async {
         let sending = join_all(batch.into_iter().map(|append| store.append(append)));
         let lifting = async {
@@ -125,6 +140,34 @@ async fn in_one_batch(logs: &Logs, store: &Store, batch: Vec<Append>) -> Vec<Res
         tokio::join!(sending, lifting)
     });
     outcomes
+}
+
+/// Both chain on one stream: what the second was planned on never happened, or happens after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_was_planned_on_one_that_is_cut_off_is_planned_again() {
+    let logs = Logs::start().await;
+    let store = logs.store().await;
+    let log_id = store.log_of(tenant(0)).await.unwrap();
+    let mut blockade = Blockade::of(&logs, log_id).await;
+    let append = |count: usize| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let appends = (0..count).map(|_| store.append(fact(tenant(0), Uuid::from_u128(9), added(1))));
+            join_all(appends).await
+        })
+    };
+    let first = append(1);
+    blockade.is_felt_by(1).await;
+    let second = append(64);
+    blockade.is_felt_by(2).await;
+    blockade.kill_first().await;
+    blockade.lift().await;
+    let mut outcomes = first.await.expect("no panic");
+    outcomes.extend(second.await.expect("no panic"));
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Outcome::Appended(_)))), "{outcomes:?}");
+    let log = read_log(&logs.pool_as(ENGINE).await, log_id).await;
+    check_log(&log);
+    assert_eq!(log.len(), outcomes.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
