@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use commands::Store;
 use commands::failpoint::{self, Failpoint};
-use commands::store::HEAD;
+use commands::store::{HEAD, LOOKUPS_BY_KEY};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -20,14 +20,12 @@ use crate::lease::{Keeper, LEASE, Lease};
 use crate::runner::{BATCH, REST, RunError, Runner, gapless};
 use crate::table::{Changes, Rows, delete_sql, load_sql};
 
-/// For the session of a group:
+/// For the session of a group, besides [`LOOKUPS_BY_KEY`]:
 ///
 /// - not synced, as every projection;
-/// - planned once, and for one key after the other, since every statement looks rows up by their keys;
 /// - soon giving way: a statement locks its tables before the checkpoints, and a rebuild's switch, which waits longer,
 ///   the other way round.
-const SESSION: &str = "SET synchronous_commit = off; SET lock_timeout = '50ms'; SET plan_cache_mode = force_generic_plan; \
-     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+const SESSION: &str = "SET synchronous_commit = off; SET lock_timeout = '50ms'";
 
 /// The way into the group of a log.
 #[derive(Clone)]
@@ -235,6 +233,7 @@ async fn connection<'a>(
         None => {
             let mut connection = store.pool().acquire().await?.detach();
             sqlx::raw_sql(SESSION).execute(&mut connection).await?;
+            sqlx::raw_sql(LOOKUPS_BY_KEY).execute(&mut connection).await?;
             Ok(slot.insert(connection))
         }
     }

@@ -17,13 +17,17 @@ const FIRST_LOOK: i64 = 256;
 /// The next look is when a log has so many times more events. Statistics of large tables are PostgreSQL's own care.
 const GROWTH: i64 = 4;
 const LAST_LOOK: i64 = 1_000_000;
+/// A table of so few rows is read from end to end in no time.
+const FEW_ROWS: f64 = 100.0;
+/// Statistics are of no use for a table that has so many times more rows.
+const OUTGROWN: f64 = 2.0;
 /// Sessions report what they wrote at most once a second.
 const REPORTED: Duration = Duration::from_secs(1);
 /// The log's advisory locks are 7301; of many processes one looks.
 const ONE_LOOKS: &str = "SELECT pg_try_advisory_lock(7302, 0)";
 
-/// Each time that a log has grown several times over, analyzes tables that have grown by most of their rows since they
-/// were last analyzed, until there is none.
+/// Each time that a log has grown several times over, analyzes the tables that have outgrown their statistics, until there
+/// is none. Rows that are only updated, as checkpoints are all the time, change no plan.
 pub async fn look_after(pool: PgPool, progress: Arc<Progress>, logs: Vec<i16>, stopping: CancellationToken) {
     let mut heads: Vec<_> = logs.iter().map(|log| progress.follow(HEAD, *log)).collect();
     let mut next = FIRST_LOOK;
@@ -56,9 +60,11 @@ async fn analyze(pool: &PgPool) -> Result<bool> {
     let mut found = false;
     if sqlx::query_scalar(ONE_LOOKS).fetch_one(&mut session).await? {
         let tables: Vec<String> = sqlx::query_scalar(
-            "SELECT format('%I.%I', schemaname, relname) FROM pg_stat_user_tables
-             WHERE schemaname IN ('public', 'read') AND n_mod_since_analyze > greatest(100, n_live_tup / 2)",
+            "SELECT s.relid::regclass::text FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+             WHERE s.schemaname IN ('public', 'read') AND s.n_live_tup > greatest($1, $2 * c.reltuples)",
         )
+        .bind(FEW_ROWS)
+        .bind(OUTGROWN)
         .fetch_all(&mut session)
         .await?;
         found = !tables.is_empty();

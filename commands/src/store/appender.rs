@@ -1,4 +1,4 @@
-//! Group commit: one task per log and process writes whatever queued while the previous commit was syncing.
+//! Group commit: one task per log and process sends whatever queued while the batches before it were written.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,7 @@ use super::memory::Memory;
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::failpoint::{self, Failpoint};
-use crate::store::{HEAD, Progress};
+use crate::store::{HEAD, LOOKUPS_BY_KEY, Progress};
 
 /// Commands in one commit: larger batches only add latency to the first of them.
 pub const MAX_BATCH: usize = 256;
@@ -32,9 +32,6 @@ const LANES: usize = 2;
 const WORTH_A_LANE: usize = 32;
 /// How often a batch is tried when the database fails under it. Command ids make a repetition harmless.
 const MAX_TRIES: u32 = 3;
-
-/// Planned once, and for one key after the other: all is looked up by keys, however many there are.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 struct Pending {
     command: Prepared,
@@ -187,7 +184,7 @@ impl Lane {
             Some(connection) => connection,
             slot => {
                 let mut connection = self.pool.acquire().await?.detach();
-                sqlx::raw_sql(SESSION).execute(&mut connection).await?;
+                sqlx::raw_sql(LOOKUPS_BY_KEY).execute(&mut connection).await?;
                 slot.insert(connection)
             }
         };

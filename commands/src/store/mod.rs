@@ -24,6 +24,11 @@ pub use feed::LoggedEvent;
 pub use load::{EVENT_COLUMNS, event_from_row};
 pub use progress::{HEAD, Progress};
 
+/// For a session that looks everything up by keys: its statements are planned once, and for one key after the other,
+/// however many there are.
+pub const LOOKUPS_BY_KEY: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+     SET enable_hashjoin = off; SET enable_mergejoin = off";
+
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::vault::Vault;
