@@ -24,6 +24,7 @@ mod divisions;
 mod events;
 mod integration_accounts;
 mod live_stream;
+mod long_lists;
 mod messages;
 mod openapi;
 mod operations;

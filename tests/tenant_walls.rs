@@ -289,6 +289,11 @@ async fn searches_use_their_index_behind_the_wall() {
             "SELECT count(*) FROM read.find_contacts(substr(md5('4711'), 3, 20), NULL, NULL, 20, 0)",
         ),
         (
+            "contacts",
+            "contacts_numbers",
+            "SELECT count(*) FROM read.find_contacts('+6298765', NULL, NULL, 20, 0)",
+        ),
+        (
             "messages",
             "messages_search",
             "SELECT counted FROM read.search_messages(md5('4711'), NULL, NULL, 20, 20)",

@@ -20,6 +20,7 @@ use crate::http::{
 use crate::invoice_pdf::Party;
 use crate::payment_webhooks::PaymentWebhookSettings;
 use crate::token::Tokens;
+use crate::totals::LongLists;
 
 const ANSWER_PURPOSE: &str = "idempotent answers";
 
@@ -58,6 +59,7 @@ struct Shared {
     graph: Arc<dyn GraphApi>,
     billing: Billing,
     stopping: CancellationToken,
+    long_lists: LongLists,
 }
 
 impl App {
@@ -72,7 +74,17 @@ impl App {
     ) -> Self {
         let waiter = Waiter::new(store.clone(), &projections);
         let tokens = Tokens::new(&store.vault().derive("session tokens"), store.clock().clone());
-        Self(Arc::new(Shared { store, waiter, projections, settings, tokens, graph, billing, stopping }))
+        Self(Arc::new(Shared {
+            store,
+            waiter,
+            projections,
+            settings,
+            tokens,
+            graph,
+            billing,
+            stopping,
+            long_lists: LongLists::default(),
+        }))
     }
 
     #[must_use]
@@ -129,6 +141,10 @@ impl App {
     #[must_use]
     pub fn billing(&self) -> &Billing {
         &self.0.billing
+    }
+
+    pub(crate) fn long_lists(&self) -> &LongLists {
+        &self.0.long_lists
     }
 
     /// Cancelled when the program shuts down: streams end then.

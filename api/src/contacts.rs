@@ -15,7 +15,6 @@ use crate::http::{
     Access, Answer, Body, Group, Json, List, PageNumbers, Paging, Path, Permission, Problem, Query,
     Versioned, get, group, patch, post,
 };
-use crate::query::COUNT_LIMIT;
 use crate::resource::ChannelName;
 use crate::{App, Ctx};
 
@@ -129,7 +128,8 @@ async fn list(ctx: Ctx, paging: Paging, Query(wanted): Query<ListContacts>) -> A
     let page = Page { limit: paging.limit(), offset: paging.offset() };
     let mut db = ctx.reader().await?;
     let contacts = query::contacts(&mut db, ctx.tenant_id(), &filter, page).await?;
-    let total = ctx.total(query::count_contacts(&mut db, &filter, COUNT_LIMIT).await?);
+    let count = async |at_most| query::count_contacts(&mut db, &filter, at_most).await;
+    let total = ctx.total_of(&filter).counted(count).await?;
     let contacts = contacts.into_iter().map(Into::into).collect();
     Ok(Json(ContactPage { contacts, numbers: paging.numbers(total) }))
 }

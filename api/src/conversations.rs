@@ -18,7 +18,6 @@ use crate::http::{
     Access, Answer, Body, Group, Json, PageNumbers, Paging, Path, Permission, Problem, Query, Versioned, get,
     group, patch, post,
 };
-use crate::query::COUNT_LIMIT;
 use crate::resource::ChannelName;
 use crate::{App, Ctx};
 
@@ -168,9 +167,10 @@ async fn list(
     let filter = ConversationFilter::from(wanted);
     let page = Page { limit: paging.limit(), offset: paging.offset() };
     let mut db = ctx.reader().await?;
+    let total = ctx.total_of(&filter);
     let (found, counted) =
-        query::conversations(&mut db, ctx.tenant_id(), &filter, order, page, COUNT_LIMIT).await?;
-    let total = ctx.total(counted);
+        query::conversations(&mut db, ctx.tenant_id(), &filter, order, page, total.at_most()).await?;
+    let total = total.shown(counted);
     let conversations = found.into_iter().map(Into::into).collect();
     Ok(Json(ConversationPage { conversations, numbers: paging.numbers(total) }))
 }

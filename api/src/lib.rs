@@ -31,6 +31,7 @@ mod sla;
 mod sla_policies;
 mod super_admin;
 pub mod token;
+pub mod totals;
 mod transfers;
 mod wa_templates;
 mod webhook;

@@ -22,7 +22,6 @@ use uuid::Uuid;
 use crate::contacts::MAX_SEARCH_CHARS;
 use crate::conversations;
 use crate::http::{Access, Answer, Body, Created, Group, Json, Path, Problem, Query, get, group, post};
-use crate::query::COUNT_LIMIT;
 use crate::resource::ChannelName;
 use crate::{App, Ctx};
 
@@ -177,9 +176,10 @@ async fn search(ctx: Ctx, Query(wanted): Query<SearchMessages>) -> Answer<Json<M
     let SearchMessages { q, conversation_id, channel, limit } = wanted;
     let search = MessageSearch { query: q, conversation_id, channel: channel.map(Into::into) };
     let mut db = ctx.reader().await?;
+    let total = ctx.total_of(&search);
     let (rows, counted) =
-        query::search_messages(&mut db, ctx.tenant_id(), &search, limit, COUNT_LIMIT).await?;
-    let total = ctx.total(counted);
+        query::search_messages(&mut db, ctx.tenant_id(), &search, limit, total.at_most()).await?;
+    let total = total.shown(counted);
     Ok(Json(MessageSearchResponse {
         messages: rows.into_iter().map(|row| shown(&ctx, row)).collect(),
         total,

@@ -11,11 +11,6 @@ use uuid::Uuid;
 use crate::Ctx;
 use crate::http::{Answer, Problem};
 
-/// Counting stops here, so that no list grows slow with a tenant's history (SEMANTICS, "Paging").
-pub const EXACT_TOTAL: i64 = 10_000;
-/// Where counting stops: one more tells that there are more.
-pub const COUNT_LIMIT: i64 = EXACT_TOTAL + 1;
-
 impl Ctx {
     /// A transaction of the caller's tenant, for reading.
     ///
@@ -73,15 +68,6 @@ impl Ctx {
             return Err(Problem::invalid(field, "names a suspended agent, who can't be given conversations"));
         }
         Ok(())
-    }
-
-    /// The total to show of a list that was counted up to [`COUNT_LIMIT`]; says so if counting stopped there.
-    #[must_use]
-    pub fn total(&self, counted: i64) -> i64 {
-        if counted > EXACT_TOTAL {
-            self.set_total_capped();
-        }
-        counted.min(EXACT_TOTAL)
     }
 
     /// What the tenant may have and use.

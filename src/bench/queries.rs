@@ -74,10 +74,11 @@ enum Query {
     EarlierMessages,
     SearchOne,
     SearchMany,
+    SearchManyAnew,
 }
 
 impl Query {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::List,
         Self::ListByStatus,
         Self::ListByAgent,
@@ -88,6 +89,7 @@ impl Query {
         Self::EarlierMessages,
         Self::SearchOne,
         Self::SearchMany,
+        Self::SearchManyAnew,
     ];
 
     const fn name(self) -> &'static str {
@@ -101,7 +103,8 @@ impl Query {
             Self::NewestMessages => "newest messages of a conversation",
             Self::EarlierMessages => "a page back in a long conversation",
             Self::SearchOne => "search for an order number",
-            Self::SearchMany => "search for a frequent word",
+            Self::SearchMany => "search for a frequent word, again",
+            Self::SearchManyAnew => "search for a frequent word, for the first time",
         }
     }
 }
@@ -147,6 +150,10 @@ impl Caller {
             }
             Query::SearchOne => format!("/api/messages/search?q={}", order_number(customer())),
             Query::SearchMany => format!("/api/messages/search?q={FREQUENT_WORD}"),
+            // What nobody wrote makes it a search of its own.
+            Query::SearchManyAnew => {
+                format!("/api/messages/search?q={FREQUENT_WORD}+-{}", commands::ids::new_id().simple())
+            }
         };
         self.tenant.call(Method::GET, &path, None).await.map(drop)
     }

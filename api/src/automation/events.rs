@@ -23,7 +23,6 @@ use super::lists::{
 };
 use super::wire::TriggerName;
 use crate::http::{Answer, Body, Json, List, Paging, Path, PathParam, Problem, Query, Route, get, post};
-use crate::query::COUNT_LIMIT;
 use crate::{App, Ctx};
 
 /// Items that one request retries or cleans up, unless it says how many.
@@ -187,7 +186,8 @@ async fn answer(ctx: &Ctx, paging: Paging, wanted: ListEvents, of: ItemFilter) -
     };
     let mut db = ctx.reader().await?;
     let mut rows = query::items(&mut db, ctx.tenant_id(), &filter, &page).await?;
-    let total = ctx.total(query::count_items(&mut db, ctx.tenant_id(), &filter, COUNT_LIMIT).await?);
+    let count = async |at_most| query::count_items(&mut db, ctx.tenant_id(), &filter, at_most).await;
+    let total = ctx.total_of(&filter).counted(count).await?;
     let next_cursor = cut(&mut rows, paging, by_creation, |row| Cursor { at: row.created_at, id: row.id });
     Ok(Json(QueuePage { events: rows.into_iter().map(Into::into).collect(), total, next_cursor }))
 }

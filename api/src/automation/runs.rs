@@ -16,7 +16,6 @@ use super::LEADS;
 use super::lists::{AutomationRuleRun, RunOrder, SortOrder, cut, has_existed, page, source_name};
 use super::wire::{RuleAction, RuleConditions};
 use crate::http::{Answer, Json, Paging, Path, Problem, Query, Route, get};
-use crate::query::COUNT_LIMIT;
 use crate::{App, Ctx};
 
 pub(super) fn routes() -> [Route<App>; 5] {
@@ -158,7 +157,8 @@ async fn answer(ctx: &Ctx, paging: Paging, wanted: ListRuns) -> Answer<Json<RunP
     let filter = RunFilter { rule_id: wanted.rule_id, event_id: wanted.event_id, ..RunFilter::default() };
     let mut db = ctx.reader().await?;
     let mut rows = query::runs(&mut db, ctx.tenant_id(), &filter, &page).await?;
-    let total = ctx.total(query::count_runs(&mut db, ctx.tenant_id(), &filter, COUNT_LIMIT).await?);
+    let count = async |at_most| query::count_runs(&mut db, ctx.tenant_id(), &filter, at_most).await;
+    let total = ctx.total_of(&filter).counted(count).await?;
     let next_cursor = cut(&mut rows, paging, by_creation, |row| Cursor { at: row.created_at, id: row.id });
     Ok(Json(RunPage { runs: rows.into_iter().map(Into::into).collect(), total, next_cursor }))
 }

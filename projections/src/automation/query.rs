@@ -75,7 +75,7 @@ impl Sort for RunSort {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct ItemFilter {
     pub status: Option<String>,
     pub event_type: Option<String>,
@@ -90,7 +90,7 @@ pub struct ItemFilter {
     pub to: Option<DateTime<Utc>>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct RunFilter {
     pub rule_id: Option<Uuid>,
     pub event_id: Option<Uuid>,

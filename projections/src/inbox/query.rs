@@ -10,8 +10,8 @@
 //! | `status`, `channel`, agent, division | `conversations_status`, `_channel`, `_agent`, `_division` |
 //! | `unassigned` | `conversations_unassigned` (partial) |
 //! | `tag` | `conversations_tags` (GIN); the page of one on more than 10,000 conversations: the order's index |
-//! | `search` | `contacts_search` (trigrams) then `conversations_contact`; frequent text: the order's index |
-//! | contacts: none, `channel`, `tag`, `search` | `contacts_created`, `_channel`, `_tags`, `_search` |
+//! | `search` | `contacts_search` (trigrams), for a number `contacts_numbers`, then `conversations_contact`; frequent text: the order's index |
+//! | contacts: none, `channel`, `tag`, `search` | `contacts_created`, `_channel`, `_tags`, `_search` or `_numbers` |
 //! | messages: conversation, search | `messages_conversation`, `messages_search` (GIN); frequent words: `messages_object_id` |
 //!
 //! Of several filters the planner takes the one that leaves the fewest rows.
@@ -38,7 +38,7 @@ pub struct Page {
     pub offset: i64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct ContactFilter {
     /// A piece of the name, phone number or email address, without regard to case.
     pub search: Option<String>,
@@ -46,7 +46,7 @@ pub struct ContactFilter {
     pub tag: Option<String>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct ConversationFilter {
     pub status: Option<ConversationStatus>,
     pub channel: Option<Channel>,
@@ -83,7 +83,7 @@ pub struct Order {
     pub ascending: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct MessageSearch {
     /// As a web search has it: words, "phrases", or, -not.
     pub query: String,
@@ -211,16 +211,17 @@ pub async fn writable(
     }))
 }
 
-/// A page of the conversations that there are, and how many, counting no further than `at_most`.
+/// A page of the conversations that there are, and how many, counting no further than `at_most`; not at all where that
+/// is `None`, for a list that is known to be long.
 pub async fn conversations(
     db: &mut PgConnection,
     tenant_id: Uuid,
     filter: &ConversationFilter,
     order: Order,
     page: Page,
-    at_most: i64,
-) -> Result<(Vec<ConversationWithContact>, i64), sqlx::Error> {
-    let (ids, counted): (Vec<Uuid>, i64) = sqlx::query_as(
+    at_most: Option<i64>,
+) -> Result<(Vec<ConversationWithContact>, Option<i64>), sqlx::Error> {
+    let (ids, counted): (Vec<Uuid>, Option<i64>) = sqlx::query_as(
         "SELECT ids, counted FROM read.list_conversations($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(filter.status.map(ConversationStatus::as_str))
@@ -313,14 +314,15 @@ pub async fn messages(
     Ok(newest.fetch_all(db).await?.into_iter().map(|Json(row)| row).collect())
 }
 
-/// The newest messages that a search finds, and how many it finds, counting no further than `at_most`.
+/// The newest messages that a search finds, and how many it finds, counting no further than `at_most`; not at all where
+/// that is `None`, for a search that is known to find many.
 pub async fn search_messages(
     db: &mut PgConnection,
     tenant_id: Uuid,
     search: &MessageSearch,
     limit: i64,
-    at_most: i64,
-) -> Result<(Vec<MessageRow>, i64), sqlx::Error> {
+    at_most: Option<i64>,
+) -> Result<(Vec<MessageRow>, Option<i64>), sqlx::Error> {
     let sql = format!(
         "SELECT coalesce(jsonb_agg(r ORDER BY f.place) FILTER (WHERE r.id IS NOT NULL), '[]'), max(s.counted)
          FROM read.search_messages($2, $3, $4, $6, $5) s
