@@ -1,6 +1,7 @@
-//! The projections of a log that have reached its head move on together: what an event changes in all of them is loaded
-//! by one statement and written by one more. Each keeps its own lease and checkpoint, and whatever is not plain (an event
-//! that a fold refuses, a purge, a lost lease) is handed back to the projection's own runner, which does it alone.
+//! The projections of a log that are about as far move on together: the events are read once, and what they change in all
+//! of them is loaded by one statement and written by one more. Each keeps its own lease and checkpoint, and whatever is not
+//! plain (an event that a fold refuses, a purge, a lost lease) is handed back to the projection's own runner, which does
+//! it alone.
 //!
 //! Rows are loaded before the checkpoints are locked. In between only somebody with a newer epoch of the lease could
 //! change them, and then nothing of ours is written; a replay of parked events could, so nobody rides who has some.
@@ -96,7 +97,7 @@ impl Driver {
     async fn run(mut self, mut joining: mpsc::UnboundedReceiver<Rider>) {
         let mut head = self.store.progress().follow(HEAD, self.log_id);
         loop {
-            let from = self.riders.iter().map(|rider| rider.lease.position).min();
+            let from = self.together();
             tokio::select! {
                 biased;
                 rider = joining.recv() => match rider {
@@ -112,13 +113,18 @@ impl Driver {
         }
     }
 
+    /// Where the last of the riders is, without those who would hold up the others.
+    fn together(&mut self) -> Option<i64> {
+        let foremost = self.riders.iter().map(|rider| rider.lease.position).max()?;
+        self.riders.extract_if(.., |rider| rider.lease.position < foremost - BATCH).for_each(Rider::leave);
+        self.riders.iter().map(|rider| rider.lease.position).min()
+    }
+
     async fn step(&mut self, from: i64) {
         self.riders.retain(|rider| !rider.back.is_closed());
         let events = self.store.read_log(self.log_id, from, BATCH).await.map_err(RunError::from);
         match events.and_then(|events| gapless(self.log_id, from, events)) {
             Ok(events) if events.is_empty() => tokio::time::sleep(REST).await,
-            // Far behind, each is faster alone, at the same time as the others.
-            Ok(events) if events.len() as i64 == BATCH => self.riders.drain(..).for_each(Rider::leave),
             Ok(events) => self.move_over(&events).await,
             Err(error) => {
                 tracing::warn!(log_id = self.log_id, %error, "a group of projections could not read on");

@@ -196,7 +196,8 @@ impl Keeper {
             return Ok(());
         }
         // One statement without a transaction around it, which would hold every lease's row if this process stalled in
-        // the middle. A row that is locked is being committed, which renews it too.
+        // the middle. A row that is locked is being committed, which renews it too. A lease that its runner has given
+        // back, as all do at the end, stays free.
         let lost: Vec<(String, i16, i64)> = sqlx::query_as(
             "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS setting),
              held AS (
@@ -209,7 +210,8 @@ impl Keeper {
                  FOR UPDATE OF p SKIP LOCKED),
              renewed AS (
                  UPDATE projections p
-                 SET lease_until = now() + $5::interval, position = greatest(p.position, free.position), error = NULL
+                 SET lease_until = CASE WHEN p.lease_owner IS NOT NULL THEN now() + $5::interval END,
+                     position = greatest(p.position, free.position), error = NULL
                  FROM free WHERE p.name = free.name AND p.slot = free.slot AND p.log_id = free.log_id)
              SELECT held.name, held.log_id, held.epoch FROM held LEFT JOIN projections p
                  ON p.name = held.name AND p.slot = 'live' AND p.log_id = held.log_id AND p.lease_epoch = held.epoch

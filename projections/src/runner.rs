@@ -1,5 +1,5 @@
-//! Follows one log for one projection: in order, without a gap, each batch with its checkpoint in one transaction. At the
-//! log's head it moves with the others, as a member of the log's [`Group`].
+//! Follows one log for one projection: in order, without a gap, each batch with its checkpoint in one transaction. It
+//! moves with others that are about as far, as a member of the log's [`Group`], unless something has to be done alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,8 +132,7 @@ impl Runner {
         let lost = keeper.keep(self, lease);
         self.tell(lease);
         loop {
-            let behind = *head.borrow() - lease.position;
-            if behind < BATCH && !parking::is_any_parked(self).await? {
+            if !parking::is_any_parked(self).await? {
                 // Until there is something that the group can't do, which comes next.
                 lease = tokio::select! {
                     lease = group.ride(self, lease) => lease,

@@ -1,8 +1,11 @@
 //! The runner: in order, without a gap, one at a time.
 
-use projections::documents;
+use std::sync::Arc;
+
 use projections::lease::Lease;
-use projections::runner::RunError;
+use projections::runner::{self, RunError};
+use projections::{activity, documents};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Lab, documents as all_documents, renamed};
@@ -78,6 +81,25 @@ async fn a_lease_that_is_given_back_is_free_at_once() {
     held(&first).await;
     first.give_back().await.unwrap();
     held(&lab.runner(documents::projection()).await).await;
+}
+
+#[tokio::test]
+async fn who_stops_leaves_no_lease_behind() {
+    let lab = Lab::new().await;
+    for name in ["auditor", "controller", "reviewer"] {
+        let stop = CancellationToken::new();
+        let mut tasks =
+            runner::run_all(&lab.store, &[all_documents(), Arc::new(activity::projection())], &stop);
+        lab.caught_up("activity").await;
+        // What changes no activity is written down by the keeper, at the latest when it stops.
+        lab.role(name).await;
+        lab.caught_up("documents").await;
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+        let held = "SELECT count(*) FROM projections WHERE lease_until IS NOT NULL";
+        let held: i64 = sqlx::query_scalar(held).fetch_one(lab.pool()).await.expect("a count");
+        assert_eq!(held, 0);
+    }
 }
 
 #[tokio::test]

@@ -85,6 +85,28 @@ async fn a_poison_event_stops_neither_its_projection_nor_the_others() {
     stop.cancel();
 }
 
+#[tokio::test]
+async fn projections_that_are_far_behind_or_far_apart_all_arrive() {
+    let lab = Lab::new().await;
+    lab.many_events(2_500).await;
+    let both = [documents(), Arc::new(activity::projection())];
+    for begins_anew in ["none", "activity", "documents"] {
+        let sql = "UPDATE projections SET position = 0 WHERE name = $1";
+        sqlx::query(sql).bind(begins_anew).execute(lab.pool()).await.expect("a checkpoint is moved");
+        let stop = CancellationToken::new();
+        let mut tasks = runner::run_all(&lab.store, &both, &stop);
+        role(&lab, begins_anew).await;
+        for name in ["documents", "activity"] {
+            lab.caught_up(name).await;
+        }
+        assert!(lab.names().await.contains(&begins_anew.to_owned()), "{begins_anew}");
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+    assert_eq!(activities(&lab).await, 3);
+    assert!(lab.names().await.contains(&"name-2499".to_owned()));
+}
+
 /// Transactions of projections so far, together and alone.
 async fn commits(operator: &str) -> (u64, u64) {
     let metrics = Client::new(operator).get("/metrics").await.text;
