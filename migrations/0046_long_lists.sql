@@ -4,7 +4,7 @@
 -- Each run of digits, six at a time. Of trigrams of digits each is in so many numbers that intersecting them took longest.
 CREATE FUNCTION read.number_pieces(in_text text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(array_agg(DISTINCT substr(digits[1], place, 6)), '{}')
-    FROM regexp_matches(in_text, '\d{6,}', 'g') digits, generate_series(1, length(digits[1]) - 5) place
+    FROM regexp_matches(in_text, '[0-9]{6,}', 'g') digits, generate_series(1, length(digits[1]) - 5) place
 $$;
 CREATE INDEX contacts_numbers ON read.contacts USING gin (tenant_id, read.number_pieces(search_text));
 
@@ -12,7 +12,7 @@ CREATE INDEX contacts_numbers ON read.contacts USING gin (tenant_id, read.number
 -- 10,000.
 CREATE FUNCTION read.contacts_with(fragment text) RETURNS uuid[] LANGUAGE plpgsql STABLE SET search_path = read, public AS $$
 BEGIN
-    IF fragment ~ '^\+?\d{6,}$' THEN
+    IF fragment ~ '^\+?[0-9]{6,}$' THEN
         -- Not LIKE on the column itself: that is what the trigrams are of.
         RETURN all_if_few('contacts', 'number_pieces(search_text) @> number_pieces($2)
             AND search_text || '''' LIKE containing($2)', fragment);
