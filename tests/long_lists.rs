@@ -26,10 +26,10 @@ async fn given_many(server: &Server, tenant: Uuid) {
             unread_count, ai_stopped, last_message_at, version, created_at, updated_at)
         SELECT $1, md5('conversation' || n)::uuid, md5('contact' || n)::uuid, $1, 'whatsapp',
             CASE WHEN n <= 5 THEN 'open' ELSE 'resolved' END, CASE WHEN n > 7 THEN $1 END,
-            ARRAY['common', CASE WHEN n > 5900 THEN 'old' END, CASE WHEN n % 1700 = 0 THEN 'rare' END], n % 7, false,
+            array_remove(ARRAY['common', CASE WHEN n > 5900 THEN 'old' END, CASE WHEN n % 1700 = 0 THEN 'rare' END], NULL),
+            n % 7, false,
             now() - n / 4 * interval '1 minute', 1, now() + n * interval '1 second', now()
         FROM generate_series(1, 17000) n",
-        "UPDATE read.conversations SET tags = array_remove(tags, NULL) WHERE tenant_id = $1",
         "INSERT INTO read.messages (tenant_id, id, object_id, conversation_id, contact_id, account_id, channel, direction,
             kind, search_text, status, created_at)
         SELECT $1, md5('message' || n)::uuid, lpad(to_hex(n), 24, '0'), $1, $1, $1, 'whatsapp', 'inbound', 'text',
@@ -93,12 +93,12 @@ async fn pages_of_a_long_list_are_the_same_whether_or_not_it_is_counted() {
         ("search=ani", "contact_id IN (SELECT id FROM read.contacts WHERE name LIKE 'Ani%')"),
         ("tag=old&search=ani&status=resolved", "'old' = ANY (tags)"),
     ] {
-        for (page, skipped) in [(1, 0), (2, 50), (1, 0), (300, 14_950)] {
-            let path = format!("/api/conversations?per_page=50&page={page}&{query}");
+        for (page, skipped) in [(1, 0), (2, 10), (1, 0), (1_500, 14_990)] {
+            let path = format!("/api/conversations?per_page=10&page={page}&{query}");
             assert_eq!(total(&tenant.admin, &path).await, (10_000, true), "{path}");
             let listed = tenant.admin.get(&path).await.expect(StatusCode::OK);
             let listed: Vec<Uuid> = listed["conversations"].as_array().unwrap().iter().map(id_of).collect();
-            let order = "ORDER BY last_message_at DESC, id LIMIT 50 OFFSET";
+            let order = "ORDER BY last_message_at DESC, id LIMIT 10 OFFSET";
             let sql = format!("conversations WHERE tenant_id = $1 AND {condition} {order} {skipped}");
             assert_eq!(listed, plainly(&server, tenant.id, &sql).await, "{path}");
         }

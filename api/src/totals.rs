@@ -13,9 +13,9 @@ use crate::Ctx;
 use crate::http::Answer;
 
 /// Totals are exact up to here, so that no list grows slow with a tenant's history (SEMANTICS, "Paging").
-pub const EXACT_TOTAL: i64 = 10_000;
+const EXACT_TOTAL: i64 = 10_000;
 /// Where counting stops: so far beyond the cap that a list of so many rows stays above it while it is remembered.
-pub const COUNT_LIMIT: i64 = EXACT_TOTAL + 1_000;
+const COUNT_LIMIT: i64 = EXACT_TOTAL + 1_000;
 /// How long a list is known to be long.
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// Lists that are remembered at once, the latest ones.

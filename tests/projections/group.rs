@@ -1,4 +1,4 @@
-//! At the head of a log its projections move together, each under its own lease.
+//! Projections that are about as far move together, each under its own lease.
 
 use std::sync::Arc;
 

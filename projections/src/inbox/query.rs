@@ -1,20 +1,22 @@
 //! What the inbox's lists and searches ask.
 //!
-//! Which rows a list holds is found by functions of the database (`read.find_…`), because an operator such as LIKE can't
-//! use an index under row-level security; the rows themselves are read under it. No list counts or sorts a tenant's
-//! whole history: counting stops at `at_most`, and each filter has an index that also gives the order:
+//! Which rows a list holds is found by functions of the database (migrations 0003, 0045 and 0046), because an operator such
+//! as LIKE can't use an index under row-level security; the rows themselves are read under it. Counting stops at
+//! `at_most`, and each filter has an index, as a rule one that also gives the order:
 //!
 //! | filter | index |
 //! |---|---|
 //! | conversations: none, or `sort_by` | `conversations_recent`, `_created`, `_unread` |
 //! | `status`, `channel`, agent, division | `conversations_status`, `_channel`, `_agent`, `_division` |
 //! | `unassigned` | `conversations_unassigned` (partial) |
-//! | `tag` | `conversations_tags` (GIN); the page of one on more than 10,000 conversations: the order's index |
-//! | `search` | `contacts_search` (trigrams), for a number `contacts_numbers`, then `conversations_contact`; frequent text: the order's index |
+//! | `tag` | `conversations_tags` (GIN) |
+//! | `search` | `contacts_search` (trigrams) or, for a number, `contacts_numbers`; then `conversations_contact` |
 //! | contacts: none, `channel`, `tag`, `search` | `contacts_created`, `_channel`, `_tags`, `_search` or `_numbers` |
-//! | messages: conversation, search | `messages_conversation`, `messages_search` (GIN); frequent words: `messages_object_id` |
+//! | messages: conversation, search | `messages_conversation`, `messages_search` (GIN) |
 //!
-//! Of several filters the planner takes the one that leaves the fewest rows.
+//! What a GIN index finds has no order. Where it is too much to be counted, the page is looked for among the latest rows
+//! of the order's index first (for messages `messages_object_id`), and only then by sorting all that is found. Of several
+//! filters the planner takes the one that leaves the fewest rows.
 
 use domain::aggregate::Aggregate;
 use domain::channel::Channel;
