@@ -6,6 +6,7 @@ mod idempotency;
 mod importing;
 mod loading;
 mod payloads;
+mod turns;
 mod vault;
 
 use std::collections::HashMap;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -15,14 +16,14 @@ pub const PLATFORM_TENANT: Uuid = Uuid::from_u128(1);
 /// Who caused an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    #[serde(rename = "type")]
-    pub kind: ActorKind,
     pub id: Uuid,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
     /// The super-admin behind an impersonated session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impersonator: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: ActorKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,15 +50,16 @@ impl Actor {
     }
 }
 
-/// The circumstances of an event; part of what the chain hash covers.
+/// The circumstances of an event; part of what the chain hash covers. Its fields and those of what is in it stand in
+/// the order of their names, so that they are written in canonical form ([`Metadata::canonical`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     pub actor: Actor,
-    /// One per request; the response's request id and the trace id.
-    pub correlation_id: Uuid,
     /// The event or command that led to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<Uuid>,
+    /// One per request; the response's request id and the trace id.
+    pub correlation_id: Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
 }
@@ -65,7 +67,16 @@ pub struct Metadata {
 impl Metadata {
     #[must_use]
     pub const fn new(actor: Actor, correlation_id: Uuid) -> Self {
-        Self { actor, correlation_id, causation_id: None, ip: None }
+        Self { actor, causation_id: None, correlation_id, ip: None }
+    }
+
+    /// RFC 8785 text.
+    ///
+    /// # Panics
+    /// Never: it holds nothing but text.
+    #[must_use]
+    pub fn canonical(&self) -> Box<RawValue> {
+        serde_json::value::to_raw_value(self).expect("metadata has a JSON form")
     }
 }
 

@@ -23,7 +23,7 @@ const FEW_ROWS: f64 = 100.0;
 const OUTGROWN: f64 = 2.0;
 /// Sessions report what they wrote at most once a second.
 const REPORTED: Duration = Duration::from_secs(1);
-/// The log's advisory locks are 7301; of many processes one looks.
+/// The logs' advisory locks are 7301, 7303 and 7304; of many processes one looks.
 const ONE_LOOKS: &str = "SELECT pg_try_advisory_lock(7302, 0)";
 
 /// Each time that a log has grown several times over, analyzes the tables that have outgrown their statistics, until there

@@ -4,19 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
-use sqlx::types::Json;
-use sqlx::{Connection, Encode, PgConnection, PgPool, Postgres, Type};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
-use super::batch::{Append, Claim, Facts, Outcome, Plan, Prepared, Row};
+use super::batch::{Append, Facts, Outcome, Plan, Prepared, Written};
 use super::feed::Feed;
 use super::memory::Memory;
+use super::statement::{Answer, send};
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::failpoint::{self, Failpoint};
@@ -26,10 +20,11 @@ use crate::store::{HEAD, LOOKUPS_BY_KEY, Progress};
 pub const MAX_BATCH: usize = 256;
 /// Commands that may wait for a log beside the batches on their way; one more is refused at once.
 pub const QUEUE_LIMIT: usize = 2048;
-/// Batches of a log on their way at once: one that is written, and one that waits for it at the database.
+/// Batches of a log on their way at once: one that is inserted, and one that commits. A third was tried and slows down:
+/// it overtakes others on the way to the database.
 const LANES: usize = 2;
 /// Fewer commands than this wait until nothing is on its way: a transaction for them alone would slow down all others.
-const WORTH_A_LANE: usize = 32;
+const WORTH_A_LANE: usize = 16;
 /// How often a batch is tried when the database fails under it. Command ids make a repetition harmless.
 const MAX_TRIES: u32 = 3;
 
@@ -63,7 +58,7 @@ impl Appender {
             connection: None,
             memory: Arc::clone(&memory),
         };
-        let writer = Writer { resting: std::iter::repeat_with(lane).take(LANES).collect() };
+        let writer = Writer::new(std::iter::repeat_with(lane).take(LANES).collect());
         tokio::spawn(writer.run(incoming));
         Self { queue }
     }
@@ -84,9 +79,17 @@ impl Appender {
 /// as soon as it is worth a transaction of its own, so that neither waits for the other.
 struct Writer {
     resting: Vec<Lane>,
+    /// Commands on their way.
+    flying: usize,
+    /// Callers who were here lately: waiting, or answered a moment ago.
+    crowd: usize,
 }
 
 impl Writer {
+    fn new(resting: Vec<Lane>) -> Self {
+        Self { resting, flying: 0, crowd: 0 }
+    }
+
     async fn run(mut self, mut incoming: mpsc::Receiver<Pending>) {
         let mut flying = FuturesUnordered::new();
         let mut gathered = Vec::with_capacity(MAX_BATCH);
@@ -94,15 +97,50 @@ impl Writer {
         while is_open || !flying.is_empty() {
             let room = MAX_BATCH - gathered.len();
             tokio::select! {
-                Some(lane) = flying.next(), if !flying.is_empty() => self.resting.push(lane),
+                Some((lane, answered)) = flying.next(), if !flying.is_empty() => {
+                    self.crowd = self.flying + gathered.len();
+                    self.flying -= answered;
+                    self.resting.push(lane);
+                }
                 taken = incoming.recv_many(&mut gathered, room), if is_open && room > 0 => is_open = taken > 0,
             }
-            let enough = if flying.is_empty() { 1 } else { WORTH_A_LANE };
-            if gathered.len() >= enough
+            if self.flying == 0 {
+                self.let_them_come(&mut incoming, &mut gathered).await;
+            }
+            while let Some(size) = self.next_batch(gathered.len())
                 && let Some(lane) = self.resting.pop()
             {
-                let batch = std::mem::replace(&mut gathered, Vec::with_capacity(MAX_BATCH));
-                flying.push(lane.answer(batch));
+                self.flying += size;
+                flying.push(lane.answer(gathered.drain(..size).collect()));
+            }
+        }
+    }
+
+    /// Half of a large crowd, so that one half gathers while the other is written; all of a small one.
+    fn share(&self) -> usize {
+        if self.crowd < 2 * WORTH_A_LANE { self.crowd.max(1) } else { self.crowd.div_ceil(2) }
+    }
+
+    /// How many of the gathered commands to send now, if any.
+    fn next_batch(&mut self, gathered: usize) -> Option<usize> {
+        self.crowd = self.crowd.max(self.flying + gathered);
+        let share = self.share().min(MAX_BATCH);
+        let enough = if self.flying == 0 { 1 } else { share.max(WORTH_A_LANE) };
+        (gathered >= enough).then(|| gathered.min(share))
+    }
+
+    /// Whoever was answered a moment ago may well be about to come again: a batch of the first of them alone would make
+    /// all others wait for it.
+    async fn let_them_come(&self, incoming: &mut mpsc::Receiver<Pending>, gathered: &mut Vec<Pending>) {
+        let share = self.share().min(MAX_BATCH);
+        let mut before = 0;
+        while (before + 1..share).contains(&gathered.len()) {
+            before = gathered.len();
+            tokio::task::yield_now().await;
+            while gathered.len() < share
+                && let Ok(pending) = incoming.try_recv()
+            {
+                gathered.push(pending);
             }
         }
     }
@@ -121,21 +159,23 @@ struct Lane {
 }
 
 impl Lane {
-    async fn answer(mut self, batch: Vec<Pending>) -> Self {
+    /// Answers itself, and how many commands it has answered.
+    async fn answer(mut self, batch: Vec<Pending>) -> (Self, usize) {
+        let size = batch.len();
         let (commands, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|p| (p.command, p.reply)).unzip();
         metrics::histogram!("append_batch_commands")
             .record(f64::from(u32::try_from(commands.len()).unwrap_or(0)));
-        for (reply, outcome) in replies.into_iter().zip(self.append(&commands).await) {
+        for (reply, outcome) in replies.into_iter().zip(self.append(commands).await) {
             let _ = reply.send(outcome); // whoever stopped waiting finds its events in the log
         }
-        self
+        (self, size)
     }
 
     /// An outcome per command. A batch that the database refuses for what it contains is written command by command,
     /// so that only the one that it can't take fails.
-    async fn append(&mut self, commands: &[Prepared]) -> Vec<Result<Outcome, CommandError>> {
-        let error = match self.try_append(commands).await {
-            Ok(outcomes) => return outcomes.into_iter().map(Ok).collect(),
+    async fn append(&mut self, commands: Vec<Prepared>) -> Vec<Result<Outcome, CommandError>> {
+        let error = match self.try_write(&commands).await {
+            Ok(written) => return self.tell(written, commands).into_iter().map(Ok).collect(),
             Err(error) => error,
         };
         if commands.len() == 1 || !is_about_contents(&error) {
@@ -143,32 +183,45 @@ impl Lane {
         }
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
-            let alone = self.try_append(std::slice::from_ref(command)).await;
-            outcomes.push(alone.map_err(|error| CommandError::of_database(&error)).and_then(|one| {
-                one.into_iter().next().ok_or_else(|| CommandError::failed("a command without an outcome"))
-            }));
+            let alone = vec![command];
+            match self.try_write(&alone).await {
+                Ok(written) => outcomes.extend(self.tell(written, alone).into_iter().map(Ok)),
+                Err(error) => outcomes.push(Err(CommandError::of_database(&error))),
+            }
         }
         outcomes
     }
 
-    async fn try_append(&mut self, commands: &[Prepared]) -> Result<Vec<Outcome>, sqlx::Error> {
+    /// Hands what was written to whoever reads it in this process.
+    fn tell(&self, written: Written, commands: Vec<Prepared>) -> Vec<Outcome> {
+        let head = written.head();
+        let outcomes = written.outcomes(commands);
+        for outcome in &outcomes {
+            if let Outcome::Appended(events) = outcome {
+                self.feed.offer(self.log_id, events);
+            }
+        }
+        self.progress.advance(HEAD, self.log_id, head);
+        outcomes
+    }
+
+    async fn try_write(&mut self, commands: &[Prepared]) -> Result<Written, sqlx::Error> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.write(commands).await {
-                Ok((position, outcomes)) => {
-                    for outcome in &outcomes {
-                        if let Outcome::Appended(events) = outcome {
-                            self.feed.offer(self.log_id, events);
-                        }
-                    }
-                    self.progress.advance(HEAD, self.log_id, position);
-                    return Ok(outcomes);
-                }
+            // What fails on the heels of another batch may be that batch's fault.
+            let follow = tries == 1;
+            match self.write(commands, follow).await {
+                Ok(written) => return Ok(written),
                 Err(error) => {
-                    tracing::warn!(log_id = self.log_id, tries, %error, "a batch could not be appended");
+                    if is_outrun(&error) {
+                        tracing::debug!(log_id = self.log_id, "a batch was put where another one went");
+                    } else {
+                        tracing::warn!(log_id = self.log_id, tries, %error, "a batch could not be appended");
+                    }
+                    // Its session may hold locks.
                     self.connection = None;
-                    if tries == MAX_TRIES || is_about_contents(&error) {
+                    if tries == MAX_TRIES || (!follow && is_about_contents(&error)) {
                         return Err(error);
                     }
                 }
@@ -177,9 +230,8 @@ impl Lane {
     }
 
     /// Plans on what is probably so; when the database knows better, on what it says; and when that was outdated again,
-    /// because others write to the same streams, under the log's lock. Answers the log's head and an outcome per
-    /// command.
-    async fn write(&mut self, commands: &[Prepared]) -> Result<(i64, Vec<Outcome>), sqlx::Error> {
+    /// because others write to the same streams, under the log's lock.
+    async fn write(&mut self, commands: &[Prepared], follow: bool) -> Result<Written, sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             slot => {
@@ -189,21 +241,27 @@ impl Lane {
             }
         };
         let (log_id, clock, memory) = (self.log_id, &self.clock, &self.memory);
+        let memory = || memory.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = |facts: Option<Facts>| {
             // Held from the guess to what is made of it: the other lane plans on both.
-            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = memory();
             let facts = facts.unwrap_or_else(|| memory.guess(commands));
-            let mut plan = Plan::new(log_id, clock.now(), &facts);
+            let mut plan = Plan::new(clock.now(), &facts);
             commands.iter().for_each(|command| plan.add(command));
-            memory.expect(&plan);
-            (facts, plan)
+            let follows = memory.expect(&plan);
+            (facts, plan, follows)
         };
         failpoint::reached(Failpoint::BeforeAppend).await;
         let mut known = None;
         for _ in 0..2 {
-            let (facts, planned) = plan(known);
-            match send(connection, log_id, &facts, commands, &planned).await? {
-                Answer::Written(before) => return Ok(settle(planned, before).await),
+            let (facts, planned, follows) = plan(known);
+            let follow = follow.then_some(follows);
+            match send(connection, log_id, follow, &facts, commands, &planned).await? {
+                Answer::Written(before) => {
+                    memory().written(follows, before);
+                    failpoint::reached(Failpoint::Appended).await;
+                    return Ok(planned.written(log_id, before));
+                }
                 Answer::Facts(found) => known = Some(found),
             }
         }
@@ -214,21 +272,18 @@ impl Lane {
             .execute(&mut *tx)
             .await?;
         loop {
-            let (facts, planned) = plan(known);
-            match send(&mut tx, log_id, &facts, commands, &planned).await? {
+            let (facts, planned, follows) = plan(known);
+            match send(&mut tx, log_id, None, &facts, commands, &planned).await? {
                 Answer::Written(before) => {
                     tx.commit().await?;
-                    return Ok(settle(planned, before).await);
+                    memory().written(follows, before);
+                    failpoint::reached(Failpoint::Appended).await;
+                    return Ok(planned.written(log_id, before));
                 }
                 Answer::Facts(found) => known = Some(found),
             }
         }
     }
-}
-
-async fn settle(plan: Plan<'_>, before: i64) -> (i64, Vec<Outcome>) {
-    failpoint::reached(Failpoint::Appended).await;
-    (before + plan.rows.len() as i64, plan.outcomes(before))
 }
 
 /// Whether the database will never take these rows: data that it can't represent, keys that are too long, constraints
@@ -238,105 +293,8 @@ fn is_about_contents(error: &sqlx::Error) -> bool {
     state.is_some_and(|state| ["22", "23", "54"].iter().any(|class| state.starts_with(class)))
 }
 
-/// What `append_batch` says.
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    /// After this position.
-    Written(i64),
-    /// Not what the plan was made on.
-    Facts(Facts),
-}
-
-async fn send(
-    connection: &mut PgConnection,
-    log_id: i16,
-    facts: &Facts,
-    commands: &[Prepared],
-    plan: &Plan<'_>,
-) -> Result<Answer, sqlx::Error> {
-    fn column<'a, T>(rows: &'a [Row<'a>], get: impl Fn(&'a Row<'a>) -> T) -> Vec<T> {
-        rows.iter().map(get).collect()
-    }
-    let (rows, asked) = (&plan.rows, Asked::of(commands));
-    let answer: Json<Answer> = sqlx::query_scalar(
-        "SELECT append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-    )
-    .bind(log_id)
-    .bind(plan.recorded_at)
-    .bind(Json(facts))
-    .bind(asked.commands)
-    .bind(asked.streams)
-    .bind(claims(asked.claims))
-    .bind(claims(plan.released.iter().map(|(tenant_id, claim)| (*tenant_id, claim))))
-    .bind(claims(plan.claimed.iter().map(|(tenant_id, claim)| (*tenant_id, claim))))
-    .bind(column(rows, |row| row.event.tenant_id))
-    .bind(column(rows, |row| row.event.stream_type.as_str()))
-    .bind(column(rows, |row| row.event.stream_id))
-    .bind(column(rows, |row| row.event.version))
-    .bind(column(rows, |row| row.event.event_type.as_str()))
-    .bind(column(rows, |row| row.event.schema_version))
-    .bind(column(rows, |row| row.event.event_id))
-    .bind(column(rows, |row| row.event.command_id))
-    .bind(column(rows, |row| JsonText(row.metadata)))
-    .bind(column(rows, |row| JsonText(&row.payload.text)))
-    .bind(column(rows, |row| row.payload.hash.as_slice()))
-    .bind(column(rows, |row| row.chain_hash.as_slice()))
-    .fetch_one(connection)
-    .await?;
-    Ok(answer.0)
-}
-
-/// JSON that is written already.
-struct JsonText<'a>(&'a str);
-
-impl Type<Postgres> for JsonText<'_> {
-    fn type_info() -> PgTypeInfo {
-        <Json<()> as Type<Postgres>>::type_info()
-    }
-}
-
-impl PgHasArrayType for JsonText<'_> {
-    fn array_type_info() -> PgTypeInfo {
-        <Json<()> as PgHasArrayType>::array_type_info()
-    }
-}
-
-impl Encode<'_, Postgres> for JsonText<'_> {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        /// Of the binary format of jsonb, which is text (PostgreSQL, `jsonb_recv`).
-        const VERSION: u8 = 1;
-        buffer.push(VERSION);
-        buffer.extend_from_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-}
-
-/// All that a batch names.
-struct Asked<'a> {
-    commands: Vec<Uuid>,
-    streams: Vec<Uuid>,
-    claims: Vec<(Uuid, &'a Claim)>,
-}
-
-impl<'a> Asked<'a> {
-    fn of(commands: &'a [Prepared]) -> Self {
-        let appends = || commands.iter().map(|command| &command.append);
-        let mut ids: Vec<Uuid> = appends().map(|a| a.command_id).collect();
-        let mut streams: Vec<Uuid> = appends().flat_map(|a| a.streams.iter().map(|s| s.stream_id)).collect();
-        let named = |a: &'a Append| a.claims.iter().chain(&a.releases).map(|claim| (a.tenant_id, claim));
-        let mut claims: Vec<(Uuid, &Claim)> = appends().flat_map(named).collect();
-        for ids in [&mut ids, &mut streams] {
-            ids.sort_unstable();
-            ids.dedup();
-        }
-        claims.sort_unstable_by_key(|(tenant_id, claim)| (*tenant_id, claim.scope, &claim.key));
-        claims.dedup_by_key(|(tenant_id, claim)| (*tenant_id, claim.scope, &claim.key));
-        Self { commands: ids, streams, claims }
-    }
-}
-
-fn claims<'a>(claims: impl IntoIterator<Item = (Uuid, &'a Claim)>) -> Value {
-    let row = |(tenant_id, claim): (Uuid, &Claim)| json!({ "tenant_id": tenant_id, "scope": claim.scope, "key": claim.key, "owner": claim.owner });
-    claims.into_iter().map(row).collect()
+/// Whether a batch was put after one that was not written, or that others came after: what `append_batch` raises then.
+fn is_outrun(error: &sqlx::Error) -> bool {
+    const OUTRUN: &str = "OM001";
+    error.as_database_error().and_then(|e| e.code()).is_some_and(|state| state == OUTRUN)
 }

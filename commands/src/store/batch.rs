@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::canonical::{self, GENESIS, Hash};
+use domain::canonical::{self, GENESIS, Hash, Header};
 use domain::event::{Metadata, Recorded};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// What a stream must look like for its events to be appended.
@@ -76,8 +77,8 @@ pub enum Outcome {
 /// A command with what its caller works out before it queues, so that the writer of the log does not have to.
 pub(super) struct Prepared {
     pub append: Append,
-    /// Canonical JSON.
-    metadata: String,
+    /// In canonical form.
+    metadata: Box<RawValue>,
     /// Of every event of every stream, in order.
     payloads: Vec<Payload>,
 }
@@ -88,12 +89,17 @@ pub(super) struct Payload {
     pub hash: Hash,
 }
 
+impl Payload {
+    fn of(event: &NewEvent) -> Self {
+        let (text, hash) = canonical::text_and_hash(&event.payload);
+        Self { text, hash }
+    }
+}
+
 impl Prepared {
     pub fn new(append: Append) -> Self {
         let events = append.streams.iter().flat_map(|stream| &stream.events);
-        let payloads = events
-            .map(|event| Payload { text: event.payload.to_string(), hash: canonical::hash(&event.payload) });
-        Self { metadata: canonical::to_string(&append.metadata), payloads: payloads.collect(), append }
+        Self { metadata: append.metadata.canonical(), payloads: events.map(Payload::of).collect(), append }
     }
 }
 
@@ -131,11 +137,15 @@ pub(super) struct HeldClaim {
     pub owner: Uuid,
 }
 
-/// An event with its hashes, ready to insert. Its position is the place in the batch, until the log gives it one.
+/// An event with its hashes, ready to insert: its position is its place in the batch, after the log's head.
 pub(super) struct Row<'a> {
-    pub event: Recorded<Value>,
-    pub metadata: &'a str,
+    pub append: &'a Append,
+    pub metadata: &'a RawValue,
+    pub stream: &'a StreamAppend,
+    pub event: &'a NewEvent,
     pub payload: &'a Payload,
+    pub event_id: Uuid,
+    pub version: i64,
     pub chain_hash: Hash,
 }
 
@@ -143,8 +153,9 @@ type ClaimKey = (Uuid, String, String);
 
 /// The batch as it will be written, growing command by command.
 pub(super) struct Plan<'a> {
-    log_id: i16,
     pub recorded_at: DateTime<Utc>,
+    /// As the chain has it.
+    recorded_text: String,
     heads: HashMap<Uuid, (i64, Hash)>,
     known: HashMap<Uuid, Place>,
     claims: HashMap<ClaimKey, Uuid>,
@@ -163,19 +174,20 @@ enum Place {
 
 /// An outcome before the log has given positions.
 enum Verdict {
-    /// So many of the next rows.
-    Appended(usize),
+    /// All its events are among the rows.
+    Appended,
     Duplicate(Place),
     Refused(Outcome),
 }
 
 impl<'a> Plan<'a> {
     /// `now` moves forward only: recorded times never decrease with the position.
-    pub fn new(log_id: i16, now: DateTime<Utc>, facts: &Facts) -> Self {
+    pub fn new(now: DateTime<Utc>, facts: &Facts) -> Self {
         let claims = facts.claims.iter();
+        let recorded_at = facts.recorded_at.map_or(now, |last| last.max(now));
         Self {
-            log_id,
-            recorded_at: facts.recorded_at.map_or(now, |last| last.max(now)),
+            recorded_at,
+            recorded_text: canonical::timestamp(recorded_at),
             heads: facts.streams.iter().map(|s| (s.stream_id, (s.version, s.chain_hash))).collect(),
             known: facts.commands.iter().map(|c| (c.command_id, Place::Log(c.last_position))).collect(),
             claims: claims.map(|c| ((c.tenant_id, c.scope.clone(), c.key.clone()), c.owner)).collect(),
@@ -186,23 +198,15 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// An outcome per command, in order, for a batch that was written after a position.
-    pub fn outcomes(self, before: i64) -> Vec<Outcome> {
-        let mut events = self.rows.into_iter().map(|row| {
-            let mut event = row.event;
-            event.position += before;
-            Arc::new(event)
-        });
-        let place = |place| match place {
-            Place::Log(position) => position,
-            Place::Batch(place) => before + place,
-        };
-        let settle = |verdict| match verdict {
-            Verdict::Appended(count) => Outcome::Appended(events.by_ref().take(count).collect()),
-            Verdict::Duplicate(last) => Outcome::Duplicate { last_position: place(last) },
-            Verdict::Refused(outcome) => outcome,
-        };
-        self.verdicts.into_iter().map(settle).collect()
+    /// The batch was written after a position.
+    pub fn written(self, log_id: i16, before: i64) -> Written {
+        Written {
+            log_id,
+            before,
+            recorded_at: self.recorded_at,
+            events: self.rows.iter().map(|row| (row.event_id, row.version)).collect(),
+            verdicts: self.verdicts,
+        }
     }
 
     pub fn add(&mut self, command: &'a Prepared) {
@@ -235,7 +239,7 @@ impl<'a> Plan<'a> {
         if !command.payloads.is_empty() {
             self.known.insert(append.command_id, Place::Batch(self.rows.len() as i64));
         }
-        Verdict::Appended(command.payloads.len())
+        Verdict::Appended
     }
 
     /// Who would stand in the way of one of the command's claims: its releases count as done, its earlier claims too.
@@ -267,27 +271,99 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn push(&mut self, command: &'a Prepared, stream: &StreamAppend, new: &NewEvent, payload: &'a Payload) {
+    fn push(
+        &mut self,
+        command: &'a Prepared,
+        stream: &'a StreamAppend,
+        event: &'a NewEvent,
+        payload: &'a Payload,
+    ) {
         let (version, previous) = self.heads.get(&stream.stream_id).copied().unwrap_or((0, GENESIS));
-        let event = Recorded {
-            log_id: self.log_id,
-            position: self.rows.len() as i64 + 1,
-            tenant_id: command.append.tenant_id,
-            stream_type: stream.stream_type.to_owned(),
-            stream_id: stream.stream_id,
-            version: version + 1,
-            event_type: new.event_type.clone(),
-            schema_version: new.schema_version,
+        let header = Header {
             event_id: crate::ids::new_id(),
-            command_id: command.append.command_id,
-            metadata: command.append.metadata.clone(),
-            recorded_at: self.recorded_at,
-            body: new.payload.clone(),
+            event_type: &event.event_type,
+            metadata: &command.metadata,
+            recorded_at: &self.recorded_text,
+            schema_version: event.schema_version,
+            stream_id: stream.stream_id,
+            stream_type: stream.stream_type,
+            tenant_id: command.append.tenant_id,
+            version: version + 1,
         };
-        let chain_hash = canonical::chain_prepared(&previous, &event, &command.metadata, &payload.hash);
-        self.heads.insert(stream.stream_id, (event.version, chain_hash));
-        self.rows.push(Row { event, metadata: &command.metadata, payload, chain_hash });
+        let chain_hash = header.chain(&previous, &payload.hash);
+        let (event_id, version) = (header.event_id, header.version);
+        self.heads.insert(stream.stream_id, (version, chain_hash));
+        let (append, metadata) = (&command.append, &*command.metadata);
+        self.rows.push(Row { append, metadata, stream, event, payload, event_id, version, chain_hash });
     }
+}
+
+/// What became of a batch.
+pub(super) struct Written {
+    log_id: i16,
+    /// The position after which it stands.
+    before: i64,
+    recorded_at: DateTime<Utc>,
+    /// Ids and versions, in order.
+    events: Vec<(Uuid, i64)>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Written {
+    /// The log's last position.
+    pub fn head(&self) -> i64 {
+        self.before + self.events.len() as i64
+    }
+
+    /// An outcome per command of the batch, in order.
+    pub fn outcomes(self, commands: Vec<Prepared>) -> Vec<Outcome> {
+        let Self { log_id, before, recorded_at, events, verdicts } = self;
+        let mut placed = (before + 1..).zip(events);
+        let outcome = |(verdict, command): (Verdict, Prepared)| match verdict {
+            Verdict::Appended => {
+                Outcome::Appended(recorded(log_id, recorded_at, command.append, &mut placed))
+            }
+            Verdict::Duplicate(Place::Log(last_position)) => Outcome::Duplicate { last_position },
+            Verdict::Duplicate(Place::Batch(place)) => Outcome::Duplicate { last_position: before + place },
+            Verdict::Refused(outcome) => outcome,
+        };
+        verdicts.into_iter().zip(commands).map(outcome).collect()
+    }
+}
+
+/// A command's events as the log has them; `placed` gives position, id and version of each.
+fn recorded(
+    log_id: i16,
+    recorded_at: DateTime<Utc>,
+    append: Append,
+    placed: impl Iterator<Item = (i64, (Uuid, i64))>,
+) -> Vec<Arc<Recorded<Value>>> {
+    let Append { tenant_id, command_id, metadata, streams, .. } = append;
+    let count = streams.iter().map(|stream| stream.events.len()).sum();
+    let events = streams.into_iter().flat_map(|stream| {
+        let (stream_type, stream_id) = (stream.stream_type, stream.stream_id);
+        stream.events.into_iter().map(move |event| (stream_type, stream_id, event))
+    });
+    let record = |(((stream_type, stream_id, event), metadata), (position, (event_id, version)))| {
+        let NewEvent { event_type, schema_version, payload } = event;
+        let stream_type = String::from(stream_type);
+        Arc::new(Recorded {
+            log_id,
+            position,
+            tenant_id,
+            stream_type,
+            stream_id,
+            version,
+            event_type,
+            schema_version,
+            event_id,
+            command_id,
+            metadata,
+            recorded_at,
+            body: payload,
+        })
+    };
+    events.zip(std::iter::repeat_n(metadata, count)).zip(placed).map(record).collect()
 }
 
 fn key(tenant_id: Uuid, claim: &Claim) -> ClaimKey {

@@ -67,8 +67,8 @@ impl World {
             assert_eq!(old, None, "the primary key of claims would be violated by {claim:?}");
         }
         let before = self.rows.len() as i64;
-        self.rows.extend(plan.rows.iter().map(|row| Stored {
-            event: Recorded { position: before + row.event.position, ..row.event.clone() },
+        self.rows.extend((before + 1..).zip(&plan.rows).map(|(position, row)| Stored {
+            event: as_inserted(position, plan.recorded_at, row),
             payload: row.payload.text.clone(),
             payload_hash: row.payload.hash,
             chain_hash: row.chain_hash,
@@ -78,10 +78,37 @@ impl World {
 
     fn run(&mut self, now: DateTime<Utc>, commands: &[Append]) -> Vec<Outcome> {
         let commands: Vec<Prepared> = commands.iter().cloned().map(Prepared::new).collect();
-        let mut plan = Plan::new(LOG, now, &self.facts(&commands));
+        let mut plan = Plan::new(now, &self.facts(&commands));
         commands.iter().for_each(|command| plan.add(command));
         let before = self.commit(&plan);
-        plan.outcomes(before)
+        let written = plan.written(LOG, before);
+        assert_eq!(written.head(), self.rows.len() as i64);
+        let outcomes = written.outcomes(commands);
+        let answered = outcomes.iter().flat_map(|outcome| match outcome {
+            Outcome::Appended(events) => events.as_slice(),
+            _ => &[],
+        });
+        let inserted = self.rows[usize::try_from(before).unwrap()..].iter().map(|row| &row.event);
+        assert!(answered.map(Arc::as_ref).eq(inserted), "who appends is told what is in the log");
+        outcomes
+    }
+}
+
+fn as_inserted(position: i64, recorded_at: DateTime<Utc>, row: &Row) -> Recorded<Value> {
+    Recorded {
+        log_id: LOG,
+        position,
+        tenant_id: row.append.tenant_id,
+        stream_type: row.stream.stream_type.to_owned(),
+        stream_id: row.stream.stream_id,
+        version: row.version,
+        event_type: row.event.event_type.clone(),
+        schema_version: row.event.schema_version,
+        event_id: row.event_id,
+        command_id: row.append.command_id,
+        metadata: serde_json::from_str(row.metadata.get()).unwrap(),
+        recorded_at,
+        body: row.event.payload.clone(),
     }
 }
 

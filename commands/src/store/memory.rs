@@ -14,13 +14,15 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 /// Never trusted: the database compares what a batch was planned on with what is so.
 pub(super) struct Memory {
+    /// Where the log will end when all that is on its way is written.
+    end: i64,
     recorded_at: Option<DateTime<Utc>>,
     heads: LruCache<Uuid, (i64, Hash)>,
 }
 
 impl Memory {
     pub fn new() -> Self {
-        Self { recorded_at: None, heads: LruCache::new(REMEMBERED) }
+        Self { end: 0, recorded_at: None, heads: LruCache::new(REMEMBERED) }
     }
 
     /// What is probably so: commands are new, streams are as this process left them, keys that are claimed are free,
@@ -49,11 +51,20 @@ impl Memory {
         Facts { recorded_at: self.recorded_at, commands: Vec::new(), streams, claims }
     }
 
-    /// The batch is about to be written: the next one is planned on it, and told if it was not.
-    pub fn expect(&mut self, plan: &Plan) {
+    /// The batch is about to be written: the next one is planned on it, and told if it was not. Answers the position
+    /// after which it probably stands.
+    pub fn expect(&mut self, plan: &Plan) -> i64 {
         self.recorded_at = Some(plan.recorded_at);
         for row in &plan.rows {
-            self.heads.put(row.event.stream_id, (row.event.version, row.chain_hash));
+            self.heads.put(row.stream.stream_id, (row.version, row.chain_hash));
         }
+        let follows = self.end;
+        self.end += plan.rows.len() as i64;
+        follows
+    }
+
+    /// A batch stands after a position, and not after the one that was expected: so will all that come after it.
+    pub const fn written(&mut self, expected: i64, before: i64) {
+        self.end += before - expected;
     }
 }

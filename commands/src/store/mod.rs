@@ -8,6 +8,7 @@ pub mod import;
 mod load;
 mod memory;
 mod progress;
+mod statement;
 mod tenants;
 
 use std::collections::HashMap;

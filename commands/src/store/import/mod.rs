@@ -21,8 +21,9 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use domain::aggregate::Aggregate;
-use domain::canonical::{self, GENESIS, Hash};
+use domain::canonical::{self, GENESIS, Hash, Header};
 use domain::event::{Context, EventBody, Metadata, Recorded};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{Claim, Store};
@@ -64,8 +65,7 @@ pub struct Deed {
     at: DateTime<Utc>,
     command_id: Uuid,
     metadata: Metadata,
-    /// Canonical JSON.
-    metadata_text: String,
+    metadata_text: Box<RawValue>,
 }
 
 impl Deed {
@@ -73,7 +73,7 @@ impl Deed {
     #[must_use]
     pub fn new(at: DateTime<Utc>, command_id: Uuid, metadata: Metadata) -> Self {
         let at = at.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(at);
-        Self { at, command_id, metadata_text: canonical::to_string(&metadata), metadata }
+        Self { at, command_id, metadata_text: metadata.canonical(), metadata }
     }
 }
 
@@ -156,9 +156,7 @@ impl Recorder {
             }
             None => {}
         }
-        let payload_hash = canonical::hash(&payload);
-        // Not the canonical form, which would round integers beyond 2^53.
-        let payload = payload.to_string();
+        let (payload, payload_hash) = canonical::text_and_hash(&payload);
         let event = Recorded {
             log_id: self.log_id,
             // Not known yet, and not part of the chain.
@@ -175,9 +173,10 @@ impl Recorder {
             recorded_at: deed.at,
             body: (),
         };
-        let metadata = deed.metadata_text.as_str();
-        let chain_hash = canonical::chain_prepared(&strand.chain_hash, &event, metadata, &payload_hash);
-        self.page.push_event(&event, metadata, &payload, &payload_hash, &chain_hash);
+        let recorded_at = canonical::timestamp(deed.at);
+        let header = Header::of(&event, &deed.metadata_text, &recorded_at);
+        let chain_hash = header.chain(&strand.chain_hash, &payload_hash);
+        self.page.push_event(&event, deed.metadata_text.get(), &payload, &payload_hash, &chain_hash);
         (strand.version, strand.chain_hash, self.at) = (event.version, chain_hash, deed.at);
         Ok(event.context())
     }
