@@ -51,6 +51,7 @@ fuzz_target!(|text: &[u8]| {
         assert_eq!(canonical::to_string(&again), canonical);
         assert_eq!(canonical::hash(&again), canonical::hash(value));
         assert_eq!(canonical::hash(&Backwards(value)), canonical::hash(value));
+        assert_eq!(canonical::text_and_hash(value), (value.to_string(), canonical::hash(value)));
     }
     for pair in documents.windows(2) {
         assert_eq!(canonical::hash(&pair[0]) == canonical::hash(&pair[1]), same(&pair[0], &pair[1]));
