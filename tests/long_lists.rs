@@ -32,8 +32,9 @@ async fn given_many(server: &Server, tenant: Uuid) {
         FROM generate_series(1, 17000) n",
         "INSERT INTO read.messages (tenant_id, id, object_id, conversation_id, contact_id, account_id, channel, direction,
             kind, search_text, status, created_at)
-        SELECT $1, md5('message' || n)::uuid, lpad(to_hex(n), 24, '0'), $1, $1, $1, 'whatsapp', 'inbound', 'text',
-            CASE WHEN n <= 11100 THEN 'terima kasih no' ELSE 'halo no' END || n, 'received', now()
+        SELECT $1, md5('message' || n)::uuid, lpad(to_hex(2 * n), 8, '0') || lpad(to_hex(n), 16, '0'), $1, $1, $1,
+            'whatsapp', 'inbound', 'text', CASE WHEN n <= 11100 THEN 'terima kasih kak no' ELSE 'halo kak no' END || n,
+            'received', now()
         FROM generate_series(1, 17000) n",
     ] {
         sqlx::query(rows).bind(tenant).execute(&mut db).await.unwrap();
@@ -141,12 +142,50 @@ async fn a_search_that_finds_too_much_answers_the_newest() {
             assert_eq!(found["total"], 10_000, "{path}");
             let ids: Vec<&str> =
                 found["messages"].as_array().unwrap().iter().map(|m| m["_id"].as_str().unwrap()).collect();
-            let newest = [11_100, 11_099, 11_098].map(|n| format!("{n:024x}"));
+            let newest = [11_100, 11_099, 11_098].map(|n| format!("{:08x}{n:016x}", 2 * n));
             assert_eq!(ids, newest, "{path}");
         }
     }
     let answer = tenant.admin.get("/api/messages/search?q=no11000").await.expect(StatusCode::OK);
     assert_eq!(answer["total"], 1);
+}
+
+/// The messages are two seconds apart, so that what is in all of them is found in several stretches of time.
+#[tokio::test]
+async fn whether_a_search_finds_many_is_seen_from_the_newest_messages() {
+    let (server, tenant) = started().await;
+    given_many(&server, tenant.id).await;
+    let stranger = server.tenant().await;
+    let mut db = server.sql().await;
+    for (whose, words, channel, at_most, expected) in [
+        (tenant.id, "kak", None, 11_000, true),
+        (tenant.id, "kak", Some("whatsapp"), 17_000, true),
+        (tenant.id, "kak", None, 17_001, false),
+        (tenant.id, "kak", Some("instagram"), 11_000, false),
+        (tenant.id, "halo", None, 5_900, true),
+        (tenant.id, "halo", None, 5_901, false),
+        // Frequent, but not lately.
+        (tenant.id, "terima", None, 11_000, false),
+        (stranger.id, "kak", None, 1, false),
+    ] {
+        let many: bool = sqlx::query_scalar(
+            "SELECT read.finds_many(websearch_to_tsquery('simple', $2), $3, $4)
+             FROM set_config('omnistream.tenant', $1, false)",
+        )
+        .bind(whose.to_string())
+        .bind(words)
+        .bind(channel)
+        .bind(at_most)
+        .fetch_one(&mut db)
+        .await
+        .unwrap();
+        assert_eq!(many, expected, "{words} on {channel:?}, at most {at_most}");
+    }
+    for (query, total) in [("kak", 10_000), ("halo", 5_900), ("halo+-kak", 0)] {
+        let answer =
+            tenant.admin.get(&format!("/api/messages/search?q={query}")).await.expect(StatusCode::OK);
+        assert_eq!(answer["total"], total, "{query}");
+    }
 }
 
 #[tokio::test]
