@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use commands::clock::Clock;
+use commands::store::Pool;
 use commands::vault::Vault;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::StatusCode;
@@ -224,8 +225,8 @@ async fn signed_in(server: &Server, tenant: &Tenant) -> Genuine {
 /// The server's own, from the secret that all test servers have.
 async fn signing_key(server: &Server) -> [u8; 32] {
     let pool = PgPoolOptions::new().connect_lazy(&server.database.owner_url).expect("a URL");
-    let vault = Vault::new(pool, Clock::default(), b"a secret for tests only, long enough").expect("a vault");
-    vault.derive("session tokens")
+    let vault = Vault::new(Pool::new(pool), Clock::default(), b"a secret for tests only, long enough");
+    vault.expect("a vault").derive("session tokens")
 }
 
 fn unsigned(header: &Value, claims: &Value) -> String {

@@ -6,6 +6,7 @@ mod idempotency;
 mod importing;
 mod loading;
 mod payloads;
+mod pool;
 mod turns;
 mod vault;
 

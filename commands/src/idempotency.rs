@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::CommandError;
+use crate::store::Pool;
 
 /// How long a key is remembered.
 pub const KEPT: TimeDelta = TimeDelta::hours(24);
@@ -40,7 +40,7 @@ pub enum Begin {
 /// # Errors
 /// Database errors.
 pub async fn begin(
-    pool: &PgPool,
+    pool: &Pool,
     scope: Scope,
     key: &str,
     fingerprint: &[u8; 32],
@@ -90,7 +90,7 @@ pub async fn begin(
 ///
 /// # Errors
 /// Database errors.
-pub async fn renew(pool: &PgPool, scope: Scope, key: &str, now: DateTime<Utc>) -> Result<(), CommandError> {
+pub async fn renew(pool: &Pool, scope: Scope, key: &str, now: DateTime<Utc>) -> Result<(), CommandError> {
     lease_until(pool, scope, key, now + LEASE).await
 }
 
@@ -99,7 +99,7 @@ pub async fn renew(pool: &PgPool, scope: Scope, key: &str, now: DateTime<Utc>) -
 /// # Errors
 /// Database errors.
 pub async fn finish(
-    pool: &PgPool,
+    pool: &Pool,
     scope: Scope,
     key: &str,
     status: i16,
@@ -123,16 +123,11 @@ pub async fn finish(
 ///
 /// # Errors
 /// Database errors.
-pub async fn abandon(pool: &PgPool, scope: Scope, key: &str, now: DateTime<Utc>) -> Result<(), CommandError> {
+pub async fn abandon(pool: &Pool, scope: Scope, key: &str, now: DateTime<Utc>) -> Result<(), CommandError> {
     lease_until(pool, scope, key, now - LEASE).await
 }
 
-async fn lease_until(
-    pool: &PgPool,
-    scope: Scope,
-    key: &str,
-    until: DateTime<Utc>,
-) -> Result<(), CommandError> {
+async fn lease_until(pool: &Pool, scope: Scope, key: &str, until: DateTime<Utc>) -> Result<(), CommandError> {
     sqlx::query(
         "UPDATE idempotency_keys SET lease_until = $4
          WHERE tenant_id = $1 AND caller_id = $2 AND key = $3 AND status IS NULL",
@@ -150,7 +145,7 @@ async fn lease_until(
 ///
 /// # Errors
 /// Database errors.
-pub async fn forget_old(pool: &PgPool, now: DateTime<Utc>) -> Result<u64, CommandError> {
+pub async fn forget_old(pool: &Pool, now: DateTime<Utc>) -> Result<u64, CommandError> {
     let gone = sqlx::query("DELETE FROM idempotency_keys WHERE started_at < $1")
         .bind(now - KEPT)
         .execute(pool)

@@ -16,11 +16,11 @@ use hmac::{Hmac, Mac};
 use lru::LruCache;
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::CommandError;
 use crate::clock::Clock;
+use crate::store::Pool;
 
 /// The configured secret must hold at least this much.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -59,7 +59,7 @@ pub struct Keys(HashMap<Subject, DataKey>);
 
 #[derive(Clone)]
 pub struct Vault {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
     master: [u8; 32],
     cached: Arc<Mutex<LruCache<Subject, DataKey>>>,
@@ -68,7 +68,7 @@ pub struct Vault {
 impl Vault {
     /// # Errors
     /// When the secret is shorter than [`MIN_SECRET_BYTES`].
-    pub fn new(pool: PgPool, clock: Clock, secret: &[u8]) -> Result<Self, CommandError> {
+    pub fn new(pool: Pool, clock: Clock, secret: &[u8]) -> Result<Self, CommandError> {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(CommandError::failed(format!(
                 "the secret key is shorter than {MIN_SECRET_BYTES} bytes"

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use commands::CommandError;
 use commands::billing::Figures;
 use commands::invoice::reported_refund_id;
+use commands::store::Pool;
 use domain::aggregate::Aggregate;
 use domain::billing::overage::Usage;
 use domain::billing::{Month, SubscriptionStatus};
@@ -16,7 +17,7 @@ use domain::organization::Organization;
 use domain::plan::Plan;
 use domain::subscription::Subscription;
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::counters::MESSAGES;
@@ -187,12 +188,12 @@ pub async fn pending_refunds(
 
 /// Answers [`Figures`] from the read models.
 pub struct ReadModels {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl ReadModels {
     #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
+    pub const fn new(pool: Pool) -> Self {
         Self { pool }
     }
 }

@@ -1,6 +1,7 @@
 //! Transactions that see one tenant only: PostgreSQL's row-level security holds whatever a query forgets.
 
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use commands::store::Pool;
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use uuid::Uuid;
 
 /// The role of queries on behalf of a tenant.
@@ -13,7 +14,7 @@ const APP_ROLE: &str = "omnistream_app";
 ///
 /// # Errors
 /// Database errors.
-pub async fn begin(pool: &PgPool, tenant_id: Uuid) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+pub async fn begin(pool: &Pool, tenant_id: Uuid) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     // A UUID's text has nothing that SQL could mistake.
     let begin =
         format!("BEGIN READ ONLY; SET LOCAL ROLE {APP_ROLE}; SET LOCAL omnistream.tenant = '{tenant_id}'");

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::idempotency::{Begin, KEPT, LEASE, RENEWAL, Scope, abandon, begin, finish, forget_old, renew};
-use sqlx::PgPool;
+use commands::store::Pool;
 use uuid::Uuid;
 
 use super::*;
@@ -20,7 +20,7 @@ fn noon() -> DateTime<Utc> {
 }
 
 /// What an attempt is told, in a form that compares.
-async fn attempt(pool: &PgPool, scope: Scope, fingerprint: [u8; 32], now: DateTime<Utc>) -> String {
+async fn attempt(pool: &Pool, scope: Scope, fingerprint: [u8; 32], now: DateTime<Utc>) -> String {
     match begin(pool, scope, KEY, &fingerprint, now).await.expect("an answer") {
         Begin::New { started_at } => format!("new since {}", (started_at - noon()).num_seconds()),
         Begin::Done { status, answer } => format!("{status} {answer}"),
@@ -32,7 +32,7 @@ async fn attempt(pool: &PgPool, scope: Scope, fingerprint: [u8; 32], now: DateTi
 #[tokio::test]
 async fn an_answer_is_given_again_to_the_same_request_only() {
     let logs = Logs::start().await;
-    let pool = logs.pool_as(ENGINE).await;
+    let pool = Pool::new(logs.pool_as(ENGINE).await);
     let mine = scope(1, 1);
     let second = TimeDelta::seconds(1);
     assert_eq!(attempt(&pool, mine, SAME, noon()).await, "new since 0");
@@ -48,7 +48,7 @@ async fn an_answer_is_given_again_to_the_same_request_only() {
 #[tokio::test]
 async fn an_attempt_that_died_is_taken_over_by_one_other_under_the_same_ids() {
     let logs = Logs::start().await;
-    let pool = logs.pool_as(ENGINE).await;
+    let pool = Pool::new(logs.pool_as(ENGINE).await);
     let mine = scope(1, 1);
     assert_eq!(attempt(&pool, mine, SAME, noon()).await, "new since 0");
     assert_eq!(attempt(&pool, mine, SAME, noon() + LEASE).await, "in progress", "the lease still holds");
@@ -62,7 +62,7 @@ async fn an_attempt_that_died_is_taken_over_by_one_other_under_the_same_ids() {
 #[tokio::test]
 async fn an_attempt_that_says_it_lives_is_not_taken_over() {
     let logs = Logs::start().await;
-    let pool = logs.pool_as(ENGINE).await;
+    let pool = Pool::new(logs.pool_as(ENGINE).await);
     let mine = scope(1, 1);
     assert!(2 * RENEWAL < LEASE.to_std().unwrap(), "one renewal may fail");
     assert_eq!(attempt(&pool, mine, SAME, noon()).await, "new since 0");
@@ -78,7 +78,7 @@ async fn an_attempt_that_says_it_lives_is_not_taken_over() {
 #[tokio::test]
 async fn an_attempt_that_failed_on_our_side_may_be_repeated_at_once() {
     let logs = Logs::start().await;
-    let pool = logs.pool_as(ENGINE).await;
+    let pool = Pool::new(logs.pool_as(ENGINE).await);
     let mine = scope(1, 1);
     let at = |seconds| noon() + TimeDelta::seconds(seconds);
     assert_eq!(attempt(&pool, mine, SAME, at(0)).await, "new since 0");
@@ -93,7 +93,7 @@ async fn an_attempt_that_failed_on_our_side_may_be_repeated_at_once() {
 #[tokio::test]
 async fn a_key_is_forgotten_after_a_day() {
     let logs = Logs::start().await;
-    let pool = logs.pool_as(ENGINE).await;
+    let pool = Pool::new(logs.pool_as(ENGINE).await);
     let mine = scope(1, 1);
     assert_eq!(attempt(&pool, mine, SAME, noon()).await, "new since 0");
     finish(&pool, mine, KEY, 200, "sealed").await.unwrap();

@@ -1,5 +1,6 @@
 //! Personal data and credentials: sealed in the log, opened only for whom and where they belong.
 
+use commands::store::Pool;
 use commands::vault::{MIN_SECRET_BYTES, Vault};
 use domain::personal::{Personal, Secret};
 use sqlx::PgPool;
@@ -10,7 +11,7 @@ use super::*;
 const PERSON: Uuid = Uuid::from_u128(0xa);
 
 fn vault(pool: &PgPool) -> Vault {
-    Vault::new(pool.clone(), Clock::default(), SECRET).expect("a vault")
+    Vault::new(Pool::new(pool.clone()), Clock::default(), SECRET).expect("a vault")
 }
 
 fn personal(text: &str) -> Value {
@@ -135,8 +136,12 @@ async fn another_secret_key_opens_nothing() {
     let logs = Logs::start().await;
     let pool = logs.pool_as(ENGINE).await;
     let ours = vault(&pool);
-    let theirs =
-        Vault::new(pool.clone(), Clock::default(), b"another secret, also long enough for a vault").unwrap();
+    let theirs = Vault::new(
+        Pool::new(pool.clone()),
+        Clock::default(),
+        b"another secret, also long enough for a vault",
+    )
+    .unwrap();
     let stored = sealed(&ours, tenant(0), personal("Ani")).await;
     assert!(
         theirs.keys_of(std::iter::once((tenant(0), &stored))).await.is_err(),
@@ -149,5 +154,5 @@ async fn another_secret_key_opens_nothing() {
     theirs.open_bytes("answers", &answer).expect_err("another key");
     assert_ne!(ours.derive("a"), ours.derive("b"));
     assert_ne!(ours.derive("a"), theirs.derive("a"));
-    assert!(Vault::new(pool, Clock::default(), &[7; MIN_SECRET_BYTES - 1]).is_err(), "too short");
+    assert!(Vault::new(Pool::new(pool), Clock::default(), &[7; MIN_SECRET_BYTES - 1]).is_err(), "too short");
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use commands::store::Pool;
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -77,13 +77,13 @@ async fn asked(name: &'static str, check: impl Future<Output = Found>) -> Compon
     ComponentHealth { name, status, latency_ms, detail: Some(detail) }
 }
 
-async fn database(pool: &PgPool) -> Found {
+async fn database(pool: &Pool) -> Found {
     let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(pool).await?;
     Ok((ComponentStatus::Ok, format!("PostgreSQL {version}")))
 }
 
 /// The head of each log.
-async fn event_log(pool: &PgPool) -> Found {
+async fn event_log(pool: &Pool) -> Found {
     let heads: Vec<(i16, i64)> = sqlx::query_as(
         "SELECT l.log_id, coalesce((SELECT max(e.position) FROM events e WHERE e.log_id = l.log_id), 0)
          FROM logs l ORDER BY l.log_id",
@@ -118,7 +118,7 @@ async fn projections(ctx: &Ctx) -> Found {
 }
 
 /// Whoever works renews the leases of what it works on.
-async fn worker(pool: &PgPool) -> Found {
+async fn worker(pool: &Pool) -> Found {
     let (held, all): (i64, i64) = sqlx::query_as(
         "SELECT count(*) FILTER (WHERE lease_until > now()), count(*) FROM projections WHERE slot = 'live'",
     )
@@ -152,7 +152,7 @@ const EFFECTS: &str = "
         ORDER BY e.order_key, e.position, e.n LIMIT $1) AS open";
 
 /// What failed for good is told but is no illness of the queue: it waits for a person.
-async fn queue(pool: &PgPool, sql: &'static str) -> Found {
+async fn queue(pool: &Pool, sql: &'static str) -> Found {
     let (open, waited, failed): (i64, f64, i64) =
         sqlx::query_as(sql).bind(QUEUE_COUNTED).fetch_one(pool).await?;
     let waited = waited.max(0.0);

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::channel::Channel;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::failpoint::{self, Failpoint};
+use crate::store::Pool;
 use crate::{CommandError, Store};
 
 /// The name under which new payloads are announced; see [`crate::store::Progress`].
@@ -297,7 +297,7 @@ impl Listed {
 ///
 /// # Errors
 /// Database errors.
-pub async fn list(pool: &PgPool, failed_only: bool, limit: i64) -> Result<Vec<Listed>, CommandError> {
+pub async fn list(pool: &Pool, failed_only: bool, limit: i64) -> Result<Vec<Listed>, CommandError> {
     Ok(sqlx::query_as(
         "SELECT log_id, id, tenant_id, account_id, channel, status, received_at, attempts, reason, raw FROM inbound
          WHERE NOT $1 OR status = 'failed' ORDER BY id DESC LIMIT $2",

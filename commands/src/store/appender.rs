@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Append, Facts, Outcome, Plan, Prepared, Written};
@@ -14,7 +14,7 @@ use super::statement::{Answer, send};
 use crate::CommandError;
 use crate::clock::Clock;
 use crate::failpoint::{self, Failpoint};
-use crate::store::{HEAD, LOOKUPS_BY_KEY, Progress};
+use crate::store::{HEAD, LOOKUPS_BY_KEY, Pool, Progress};
 
 /// Commands in one commit: larger batches only add latency to the first of them.
 pub const MAX_BATCH: usize = 256;
@@ -42,7 +42,7 @@ pub struct Appender {
 impl Appender {
     pub(super) fn start(
         log_id: i16,
-        pool: PgPool,
+        pool: Pool,
         clock: Clock,
         progress: Arc<Progress>,
         feed: Arc<Feed>,
@@ -149,7 +149,7 @@ impl Writer {
 /// A connection to the log. Of the lanes of a log only one writes at a time; the database lets them take turns.
 struct Lane {
     log_id: i16,
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
     progress: Arc<Progress>,
     feed: Arc<Feed>,

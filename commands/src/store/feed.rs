@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use domain::event::Recorded;
 use serde_json::Value;
-use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use super::appender::MAX_BATCH;
-use super::{EVENT_COLUMNS, HEAD, Progress, Store, event_from_row};
+use super::{EVENT_COLUMNS, HEAD, Pool, Progress, Store, event_from_row};
 use crate::CommandError;
 
 /// An event of the log with its personal data opened, as far as its keys exist.
@@ -173,7 +172,7 @@ impl Store {
 }
 
 /// The backstop of the wake-ups: learns the logs' heads from the database again and again.
-pub(super) async fn look_for_heads(pool: PgPool, progress: Arc<Progress>) {
+pub(super) async fn look_for_heads(pool: Pool, progress: Arc<Progress>) {
     loop {
         let heads: Result<Vec<(i16, i64)>, _> = sqlx::query_as(
             "SELECT l.log_id, coalesce((SELECT max(e.position) FROM events e WHERE e.log_id = l.log_id), 0) FROM logs l",

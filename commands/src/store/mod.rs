@@ -7,6 +7,7 @@ mod feed;
 pub mod import;
 mod load;
 mod memory;
+mod pool;
 mod progress;
 mod statement;
 mod tenants;
@@ -23,6 +24,7 @@ pub use batch::{Append, Claim, Expected, NewEvent, Outcome, StreamAppend};
 pub use execute::{Decided, Decision, Origin, Part};
 pub use feed::LoggedEvent;
 pub use load::{EVENT_COLUMNS, event_from_row};
+pub use pool::Pool;
 pub use progress::{HEAD, Progress};
 
 /// For a session that looks everything up by keys: its statements are planned once, and for one key after the other,
@@ -43,7 +45,7 @@ use tenants::Tenants;
 pub struct Store(Arc<Shared>);
 
 struct Shared {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
     vault: Vault,
     progress: Arc<Progress>,
@@ -55,11 +57,12 @@ struct Shared {
 }
 
 impl Store {
-    /// `pool` connects as the engine role.
+    /// `connections` are those of the engine role.
     ///
     /// # Errors
     /// When the database can't be read, has no logs, or the secret is too short.
-    pub async fn open(pool: PgPool, clock: Clock, secret: &[u8]) -> Result<Self, CommandError> {
+    pub async fn open(connections: PgPool, clock: Clock, secret: &[u8]) -> Result<Self, CommandError> {
+        let pool = Pool::new(connections);
         let logs: Vec<i16> =
             sqlx::query_scalar("SELECT log_id FROM logs ORDER BY log_id").fetch_all(&pool).await?;
         if logs.is_empty() {
@@ -83,7 +86,7 @@ impl Store {
     }
 
     #[must_use]
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &Pool {
         &self.0.pool
     }
 

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
+
+use super::Pool;
 
 /// The name under which a log's own head is kept, beside the names of projections.
 pub const HEAD: &str = "head";
@@ -78,12 +79,12 @@ impl Progress {
     }
 
     /// Tells other processes and listens to them, until the pool is closed.
-    pub fn connect(self: &Arc<Self>, pool: &PgPool) {
+    pub fn connect(self: &Arc<Self>, pool: &Pool) {
         tokio::spawn(Arc::clone(self).tell(pool.clone()));
         tokio::spawn(Arc::clone(self).listen(pool.clone()));
     }
 
-    async fn tell(self: Arc<Self>, pool: PgPool) {
+    async fn tell(self: Arc<Self>, pool: Pool) {
         let mut told: HashMap<Mark, i64> = HashMap::new();
         loop {
             self.advanced.notified().await;
@@ -113,7 +114,7 @@ impl Progress {
         }
     }
 
-    async fn listen(self: Arc<Self>, pool: PgPool) {
+    async fn listen(self: Arc<Self>, pool: Pool) {
         loop {
             let heard = self.listen_once(&pool).await;
             if pool.is_closed() {
@@ -126,7 +127,7 @@ impl Progress {
         }
     }
 
-    async fn listen_once(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+    async fn listen_once(&self, pool: &Pool) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(CHANNEL).await?;
         loop {

@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::Pool;
 use crate::CommandError;
 
 pub(super) struct Tenants {
-    pool: PgPool,
+    pool: Pool,
     logs: Vec<i16>,
     known: RwLock<HashMap<Uuid, i16>>,
 }
 
 impl Tenants {
-    pub fn new(pool: PgPool, logs: Vec<i16>) -> Self {
+    pub fn new(pool: Pool, logs: Vec<i16>) -> Self {
         Self { pool, logs, known: RwLock::default() }
     }
 

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use commands::store::Pool;
 use commands::{CommandError, Store};
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use uuid::Uuid;
 
 /// A process that does not renew for this long has died in the middle of its items.
@@ -146,7 +147,7 @@ impl Queue {
 }
 
 /// A transaction that is not synced by itself, for what may be done again.
-pub(crate) async fn unsynced(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+pub(crate) async fn unsynced(pool: &Pool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
     Ok(tx)
