@@ -37,6 +37,11 @@ impl Window {
         self.after + self.events.len() as i64
     }
 
+    fn get(&self, position: i64) -> Option<LoggedEvent> {
+        let index = usize::try_from(position - self.after - 1).ok()?;
+        self.events.get(index).cloned()
+    }
+
     fn read(&self, after: i64, limit: i64) -> Vec<LoggedEvent> {
         let skip = usize::try_from(after - self.after).unwrap_or(usize::MAX);
         let take = usize::try_from(limit).unwrap_or(0);
@@ -146,6 +151,22 @@ impl Store {
         Ok(window.read(after, limit))
     }
 
+    /// One event, opened; from memory if it is among the newest.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn logged(&self, log_id: i16, position: i64) -> Result<Option<LoggedEvent>, CommandError> {
+        let Some(log) = self.0.feed.0.get(&log_id) else { return Ok(None) };
+        let kept = log.window.lock().await.get(position);
+        match kept {
+            Some(event) => Ok(Some(event)),
+            None => {
+                let next = self.fetch_log(log_id, position - 1, 1).await?.pop();
+                Ok(next.filter(|event| event.position == position))
+            }
+        }
+    }
+
     async fn fetch_log(&self, log_id: i16, after: i64, limit: i64) -> Result<Vec<LoggedEvent>, CommandError> {
         let sql = format!(
             "SELECT {EVENT_COLUMNS} FROM events WHERE log_id = $1 AND position > $2 ORDER BY position LIMIT $3"
@@ -228,6 +249,8 @@ mod tests {
         window.extend(3, &events(4..=4));
         assert_eq!(positions(&window, 1, 2), [2, 3]);
         assert_eq!(positions(&window, 4, 2), [0; 0]);
+        assert_eq!(window.get(3).map(|event| event.position), Some(3));
+        assert!([0, 5].iter().all(|outside| window.get(*outside).is_none()));
         window.extend(4, &events(5..=KEPT as i64 + 2));
         assert_eq!((window.after, window.end()), (2, KEPT as i64 + 2));
         assert_eq!(positions(&window, 2, 1), [3]);

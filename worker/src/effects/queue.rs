@@ -53,7 +53,8 @@ impl Claimed {
 
 impl Queue {
     /// Keeps due effects from others while they are prepared. An effect waits for every earlier one of its order. The
-    /// longest due first, as `effects_due` has them: a long queue is not sorted for each claim.
+    /// longest due first, as `effects_due` has them: a long queue is not sorted for each claim. Not synced: a claim that is
+    /// lost leaves the effect to whoever claims it next.
     ///
     /// # Errors
     /// Database errors.
@@ -62,7 +63,8 @@ impl Queue {
             return Ok(Vec::new());
         }
         Ok(sqlx::query_as(
-            "WITH due AS (
+            "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+             due AS (
                  SELECT e.position, e.n FROM effects e
                  WHERE e.log_id = $1 AND e.status = 'pending' AND e.available_at <= now()
                      AND (e.lease_until IS NULL OR e.lease_until < now())
@@ -74,7 +76,7 @@ impl Queue {
                  ORDER BY e.available_at, e.position, e.n LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
              UPDATE effects e
              SET lease_owner = $3, lease_until = now() + $4::interval
-             FROM due WHERE e.log_id = $1 AND e.position = due.position AND e.n = due.n
+             FROM due, unsynced WHERE e.log_id = $1 AND e.position = due.position AND e.n = due.n
              RETURNING e.log_id, e.position, e.n, e.tenant_id, e.conversation_id, e.message_id, e.account_id,
                  e.attempts + 1 AS attempts",
         )
@@ -169,6 +171,8 @@ impl Queue {
         Ok(())
     }
 
+    /// Not synced: if that is lost, the effect counts as interrupted, and what is recorded about its message stays.
+    ///
     /// # Errors
     /// Database errors.
     pub async fn finish(
@@ -178,8 +182,9 @@ impl Queue {
         reason: Option<&str>,
     ) -> Result<(), CommandError> {
         sqlx::query(
-            "UPDATE effects SET status = $4, reason = $5, finished_at = $6, lease_owner = NULL, lease_until = NULL
-             WHERE log_id = $1 AND position = $2 AND n = $3",
+            "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+             UPDATE effects SET status = $4, reason = $5, finished_at = $6, lease_owner = NULL, lease_until = NULL
+             FROM unsynced WHERE log_id = $1 AND position = $2 AND n = $3",
         )
         .bind(self.log_id)
         .bind(effect.position)

@@ -2,7 +2,7 @@
 
 use commands::delivery::{self, Identity, Report};
 use commands::ports::{GraphAccess, GraphError};
-use commands::store::{EVENT_COLUMNS, Origin, event_from_row};
+use commands::store::Origin;
 use commands::{CommandError, Store};
 use domain::aggregate::Aggregate;
 use domain::channel::Channel;
@@ -15,7 +15,6 @@ use domain::message_content::MessageContent;
 use domain::wa_template::WaTemplate;
 use domain::whatsapp::{OutgoingMessage, Retry, SendFailure, parse_send_response, read_receipt_body};
 use serde_json::Value;
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::queue::Claimed;
@@ -77,15 +76,8 @@ pub(super) async fn prepare(sender: &Sender, effect: &Claimed) -> Result<Prepare
 
 /// The event that asked for the effect, opened.
 async fn event_of(store: &Store, effect: &Claimed) -> Result<ConversationEvent, CommandError> {
-    let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE log_id = $1 AND position = $2");
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(effect.log_id)
-        .bind(effect.position)
-        .fetch_one(store.pool())
-        .await?;
-    let mut event = event_from_row(&row)?;
-    let keys = store.vault().keys_of(std::iter::once((event.tenant_id, &event.body))).await?;
-    keys.open(event.tenant_id, &mut event.body);
+    let event = store.logged(effect.log_id, effect.position).await?;
+    let event = event.ok_or_else(|| CommandError::failed("an effect without its event"))?;
     ConversationEvent::decode(&event.event_type, event.schema_version, &event.body)
         .map_err(CommandError::failed)
 }
@@ -158,7 +150,7 @@ async fn way_of(
     account_id: Uuid,
 ) -> Result<Result<Way, Unsendable>, CommandError> {
     let unsendable = |reason: &str| Ok(Err(Unsendable(reason.to_owned())));
-    let account: IntegrationAccount = sender.store.load(tenant_id, account_id).await?;
+    let (account, _): (IntegrationAccount, _) = sender.store.current(tenant_id, account_id).await?;
     if !account.exists() {
         return unsendable("The account that this conversation belongs to was disconnected.");
     }
