@@ -168,15 +168,13 @@ impl Store {
     }
 
     async fn fetch_log(&self, log_id: i16, after: i64, limit: i64) -> Result<Vec<LoggedEvent>, CommandError> {
+        // Neither how many nor from where is told apart by the planner, so that it plans this once.
         let sql = format!(
-            "SELECT {EVENT_COLUMNS} FROM events WHERE log_id = $1 AND position > $2 ORDER BY position LIMIT $3"
+            "SELECT {EVENT_COLUMNS} FROM events WHERE log_id = $1 AND position > (SELECT $2::bigint)
+             ORDER BY position LIMIT {limit}"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(log_id)
-            .bind(after)
-            .bind(limit)
-            .fetch_all(self.pool())
-            .await?;
+        let rows =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(log_id).bind(after).fetch_all(self.pool()).await?;
         let events = rows.iter().map(|row| event_from_row(row).map(Arc::new));
         self.opened(events.collect::<Result<_, _>>()?).await
     }

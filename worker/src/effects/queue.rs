@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::{CommandError, Store};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use crate::delivery::{READ_RECEIPT, SEND_MESSAGE};
@@ -62,7 +63,8 @@ impl Queue {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        Ok(sqlx::query_as(
+        // With the limit as a parameter this would be planned anew for each claim.
+        let sql = format!(
             "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
              due AS (
                  SELECT e.position, e.n FROM effects e
@@ -73,19 +75,15 @@ impl Queue {
                          WHERE earlier.log_id = $1 AND earlier.order_key = e.order_key
                              AND earlier.status IN ('pending', 'sending')
                              AND (earlier.position, earlier.n) < (e.position, e.n))
-                 ORDER BY e.available_at, e.position, e.n LIMIT $2 FOR UPDATE OF e SKIP LOCKED)
+                 ORDER BY e.available_at, e.position, e.n LIMIT {limit} FOR UPDATE OF e SKIP LOCKED)
              UPDATE effects e
-             SET lease_owner = $3, lease_until = now() + $4::interval
+             SET lease_owner = $2, lease_until = now() + $3::interval
              FROM due, unsynced WHERE e.log_id = $1 AND e.position = due.position AND e.n = due.n
              RETURNING e.log_id, e.position, e.n, e.tenant_id, e.conversation_id, e.message_id, e.account_id,
-                 e.attempts + 1 AS attempts",
-        )
-        .bind(self.log_id)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .bind(self.owner)
-        .bind(LEASE)
-        .fetch_all(self.store.pool())
-        .await?)
+                 e.attempts + 1 AS attempts"
+        );
+        let claimed = sqlx::query_as(AssertSqlSafe(sql)).bind(self.log_id).bind(self.owner).bind(LEASE);
+        Ok(claimed.fetch_all(self.store.pool()).await?)
     }
 
     /// Marks a claimed effect as being sent, and commits: from here on nobody else touches it, and a crash leaves a
