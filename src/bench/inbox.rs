@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use commands::clock::Clock;
 use hmac::{Hmac, KeyInit, Mac};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -88,6 +89,19 @@ impl Tenant {
         let signed_in = tenant.call(Method::POST, "/api/auth/login", Some(&login)).await?;
         signed_in["token"].as_str().context("a token")?.clone_into(&mut tenant.token);
         Ok(tenant)
+    }
+
+    /// The same tenant, answered before its changes can be read.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn respond_async(&self) -> Result<Self> {
+        let prefer = HeaderMap::from_iter([(
+            HeaderName::from_static("prefer"),
+            HeaderValue::from_static("respond-async"),
+        )]);
+        let http = Client::builder().timeout(REQUEST_LIMIT).default_headers(prefer).build()?;
+        Ok(Self { http, ..self.clone() })
     }
 
     fn anonymous(base: &str) -> Result<Self> {

@@ -37,6 +37,9 @@ struct Ready {
 
 impl Pool {
     /// Gives the ready ones back as soon as `all` is closed, which waits for them.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(all: PgPool) -> Self {
         let pool = Self { all, ready: Arc::default(), waiting: Arc::default() };
@@ -129,6 +132,7 @@ impl fmt::Debug for Pool {
     }
 }
 
+/// An answer is read whole; what is too long for memory is to be streamed from a connection of one's own.
 impl<'p> Executor<'p> for &Pool {
     type Database = Postgres;
 
