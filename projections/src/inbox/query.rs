@@ -1,8 +1,8 @@
 //! What the inbox's lists and searches ask.
 //!
-//! Which rows a list holds is found by functions of the database (migrations 0003, 0045 and 0046), because an operator such
-//! as LIKE can't use an index under row-level security; the rows themselves are read under it. Counting stops at
-//! `at_most`, and each filter has an index, as a rule one that also gives the order:
+//! Which rows a list holds is found by functions of the database (migrations 0003, 0045, 0046 and 0048), because an
+//! operator such as LIKE can't use an index under row-level security; the rows themselves are read under it. Counting
+//! stops at `at_most`, and each filter has an index, as a rule one that also gives the order:
 //!
 //! | filter | index |
 //! |---|---|
@@ -17,6 +17,9 @@
 //! What a GIN index finds has no order. Where it is too much to be counted, the page is looked for among the latest rows
 //! of the order's index first (for messages `messages_object_id`), and only then by sorting all that is found. Of several
 //! filters the planner takes the one that leaves the fewest rows.
+//!
+//! Whether a search of all messages finds more than is counted is looked for in the newest stretches of time first
+//! (`read.finds_many`). Where those hold few matches, as after a quiet night, all are counted.
 
 use domain::aggregate::Aggregate;
 use domain::channel::Channel;

@@ -63,7 +63,7 @@ impl Queue {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        // With the limit as a parameter this would be planned anew for each claim.
+        // With the limit as a parameter this would be planned anew for each claim, instead of once for each limit.
         let sql = format!(
             "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
              due AS (
